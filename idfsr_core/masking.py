@@ -20,7 +20,7 @@ _FULL_SCALE = 8.0  # from here on the paper forgets the face entirely
 
 
 def face_mask(
-    landmarks: Tensor, size: int = 128, *, grow: float = 0.02, feather: float = 0.08, forehead: float = 0.35
+    landmarks: Tensor, size: int = 128, *, grow: float = 0.01, feather: float = 0.06, forehead: float = 0.3
 ) -> Tensor:
     """The facial region: the convex hull of the landmarks with a forehead, grown and feathered.
 
@@ -63,7 +63,7 @@ def hull_mask(points: Tensor, size: int, *, grow: float = 0.0, feather: float = 
     return (ramp * ramp * (3 - 2 * ramp))[:, None]
 
 
-def keypoint_mask(keypoints: Tensor, size: int = 128, *, grow: float = 0.02, feather: float = 0.08) -> Tensor:
+def keypoint_mask(keypoints: Tensor, size: int = 128, *, grow: float = 0.01, feather: float = 0.06) -> Tensor:
     """A rougher facial region [B, 1, S, S] from five keypoints [B, 5, 2], for faces without dense landmarks.
 
     An ellipse in the axes of the face, with proportions of an average face (ours): from the middle between eyes and

@@ -1,0 +1,171 @@
+"""Fields: where in a reference photo every pixel of the target is read from.
+
+A field is a tensor [B, S, S, 2] of positions in the photo's pixels. Fields are differentiable in the landmarks that they
+are made of, live on their device, and several images can share one (see :func:`idfsr_core.geometry.sample`). With
+``oversampling`` k they hold k x k positions per target pixel, [B, kS, kS, 2].
+"""
+
+from __future__ import annotations
+
+import math
+
+import cv2
+import numpy as np
+import torch
+from torch import Tensor
+
+from .errors import ArgumentError
+from .geometry import (
+    affine_from_points,
+    invert_affine,
+    pixel_grid,
+    similarity_from_points,
+    thin_plate_spline,
+    transform_points,
+)
+
+METHODS = ("similarity", "affine", "tps", "piecewise")
+_ANCHORS = 8  # points on a ring around the face, moved rigidly, so that the far field stays calm
+_RING = 1.6  # its radius over that of the landmarks
+_STEP = 4  # the spline is computed every so many pixels, and interpolated by cubics between
+
+
+def matrix_field(matrix: Tensor, size: int, *, oversampling: int = 1) -> Tensor:
+    """The field [B, kS, kS, 2] of a transform photo -> target [B, 2, 3]."""
+    inverse = invert_affine(matrix)
+    grid = pixel_grid(size, size, oversampling=oversampling, device=matrix.device, dtype=matrix.dtype)
+    return transform_points(inverse, grid.view(1, -1, 2)).view(-1, *grid.shape)
+
+
+def thin_plate_spline_field(
+    source_points: Tensor,
+    target_points: Tensor,
+    size: int,
+    *,
+    smoothing: float = 1e-2,
+    oversampling: int = 1,
+    step: int = _STEP,
+) -> Tensor:
+    """The field of the thin-plate spline that takes the photo's landmarks to those of the target.
+
+    Outside the landmarks the spline is held by a ring of points that move with the best similarity.
+
+    Args:
+        source_points, target_points: [B, N, 2], N >= 3, in pixels of the photo and of the target.
+        size: side S of the target.
+        smoothing: how much landmark noise is forgiven, see :func:`idfsr_core.geometry.thin_plate_spline`.
+        oversampling: samples k per pixel side.
+        step: the spline is evaluated every ``step`` pixels and interpolated by cubic convolution; 0 evaluates it
+            everywhere. At 4 the difference is below a tenth of a pixel.
+
+    Returns:
+        Positions in the photo, [B, kS, kS, 2].
+    """
+    similarity = similarity_from_points(source_points, target_points)
+    ring = _ring(target_points)
+    to_source = invert_affine(similarity)
+    points = torch.cat((target_points, ring), 1)
+    values = torch.cat((source_points, transform_points(to_source, ring)), 1)
+    spline = thin_plate_spline(points, values, smoothing=smoothing).to(target_points.dtype)
+    if not step:
+        grid = pixel_grid(size, size, oversampling=oversampling, device=points.device, dtype=points.dtype)
+        return spline(grid.view(1, -1, 2)).view(-1, *grid.shape)
+    count = math.ceil(size / step) + 3
+    nodes = (torch.arange(count, device=points.device, dtype=points.dtype) - 1.5) * step - 0.5 + step / 2
+    grid = torch.stack(torch.meshgrid(nodes, nodes, indexing="xy"), -1)
+    coarse = spline(grid.view(1, -1, 2)).view(-1, count, count, 2)
+    return _interpolate_field(coarse, nodes, step, size, oversampling)
+
+
+def _ring(points: Tensor) -> Tensor:
+    centre = points.mean(1, keepdim=True)
+    radius = (points - centre).square().sum(-1).amax(1).sqrt().view(-1, 1, 1) * _RING
+    angle = torch.arange(_ANCHORS, device=points.device, dtype=points.dtype) * (2 * math.pi / _ANCHORS)
+    return centre + radius * torch.stack((angle.cos(), angle.sin()), -1)
+
+
+def _interpolate_field(coarse: Tensor, nodes: Tensor, step: int, size: int, oversampling: int) -> Tensor:
+    """Cubic convolution (Keys 1981, a = -1/2, exact for quadratics) from the nodes to every (sub)pixel."""
+    fine = pixel_grid(1, size, oversampling=oversampling, device=coarse.device, dtype=coarse.dtype)[0, :, 0]
+    d = ((fine[:, None] - nodes[None]) / step).abs()
+    near = (1.5 * d - 2.5) * d * d + 1
+    far = ((-0.5 * d + 2.5) * d - 4) * d + 2
+    weights = torch.where(d <= 1, near, torch.where(d < 2, far, torch.zeros_like(d)))
+    return torch.einsum("yj,bjic,xi->byxc", weights, coarse, weights)
+
+
+def piecewise_affine_field(source_points: Tensor, target_points: Tensor, size: int, *, oversampling: int = 1) -> Tensor:
+    """The field [B, kS, kS, 2] that is affine on every triangle between landmarks (Delaunay, on the target).
+
+    Beyond the landmarks the triangles reach to a frame around the target whose corners move with the best similarity.
+    Which triangle a pixel lies in is found on the CPU; positions are computed on the points' device and are
+    differentiable in both arguments.
+    """
+    similarity = similarity_from_points(source_points, target_points)
+    frame = _frame(target_points, size)
+    target = torch.cat((target_points, frame), 1)
+    source = torch.cat((source_points, transform_points(invert_affine(similarity), frame)), 1)
+    fields = [_piecewise_one(s, t, size, oversampling) for s, t in zip(source, target, strict=True)]
+    return torch.stack(fields)
+
+
+def _frame(points: Tensor, size: int) -> Tensor:
+    """Twelve points around both the target and its landmarks, [B, 12, 2]."""
+    margin = size / 8
+    low = torch.minimum(points.detach().amin(1), torch.zeros_like(points[:, 0])) - margin
+    high = torch.maximum(points.detach().amax(1), torch.full_like(points[:, 0], size - 1)) + margin
+    t = torch.arange(4, device=points.device, dtype=points.dtype) / 4
+    zero, one = torch.zeros_like(t), torch.ones_like(t)
+    unit = torch.cat((torch.stack((t, zero), 1), torch.stack((one, t), 1), torch.stack((1 - t, one), 1)))
+    unit = torch.cat((unit, torch.stack((zero, 1 - t), 1)))
+    return low[:, None] + unit * (high - low)[:, None]
+
+
+def _triangles(points: np.ndarray) -> np.ndarray:
+    """Delaunay triangles [T, 3] of points [N, 2]; a repeated point is used once."""
+    low, high = points.min(0) - 8, points.max(0) + 8
+    plane = cv2.Subdiv2D()
+    plane.initDelaunay((int(low[0]), int(low[1]), int(high[0] - low[0]) + 2, int(high[1] - low[1]) + 2))
+    for x, y in points:
+        plane.insert((float(x), float(y)))
+    corners = np.asarray(plane.getTriangleList(), np.float32).reshape(-1, 3, 2)
+    distance = np.abs(corners[:, :, None] - points[None, None]).max(-1)
+    return distance.argmin(-1)[(distance.min(-1) < 1e-3).all(-1)]
+
+
+def _piecewise_one(source: Tensor, target: Tensor, size: int, oversampling: int) -> Tensor:
+    triangles = _triangles(target.detach().float().cpu().numpy())
+    labels = _label_map(target.detach().float().cpu().numpy()[triangles], size, oversampling).to(target.device)
+    t, s = target[torch.from_numpy(triangles).to(target.device)], source[torch.from_numpy(triangles).to(target.device)]
+    edges = t[:, 1:] - t[:, :1]
+    # rows: p = t0 + [a, b] @ edges, so position = s0 + (p - t0) @ edges^-1 @ (source edges)
+    linear = torch.linalg.solve(edges.double(), (s[:, 1:] - s[:, :1]).double()).to(target.dtype)
+    shift = s[:, 0] - (t[:, :1] @ linear)[:, 0]
+    grid = pixel_grid(size, size, oversampling=oversampling, device=target.device, dtype=target.dtype)
+    a = linear[labels]
+    return grid[..., :1] * a[..., 0, :] + grid[..., 1:] * a[..., 1, :] + shift[labels]
+
+
+def _label_map(triangles: np.ndarray, size: int, oversampling: int) -> Tensor:
+    """Which triangle [T, 3, 2] each (sub)pixel lies in, [kS, kS] int64."""
+    bits = 6
+    corners = ((triangles + 0.5) * oversampling - 0.5) * (1 << bits)
+    labels = np.zeros((size * oversampling, size * oversampling), np.int32)
+    for i, corner in enumerate(np.round(corners).astype(np.int32)):
+        cv2.fillConvexPoly(labels, corner, i, lineType=cv2.LINE_8, shift=bits)
+    return torch.from_numpy(labels).long()
+
+
+def warp_field(
+    source_points: Tensor, target_points: Tensor, size: int, method: str = "tps", *, oversampling: int = 1
+) -> Tensor:
+    """The field [B, kS, kS, 2] of one of :data:`METHODS` for landmarks [B, N, 2] of photo and target."""
+    if method == "similarity":
+        return matrix_field(similarity_from_points(source_points, target_points), size, oversampling=oversampling)
+    if method == "affine":
+        return matrix_field(affine_from_points(source_points, target_points), size, oversampling=oversampling)
+    if method == "tps":
+        return thin_plate_spline_field(source_points, target_points, size, oversampling=oversampling)
+    if method == "piecewise":
+        return piecewise_affine_field(source_points, target_points, size, oversampling=oversampling)
+    raise ArgumentError("method", method, f"use one of {', '.join(METHODS)}")
