@@ -1,0 +1,133 @@
+"""The good photos of a person, prepared once and used for many pictures: cut out, measured, embedded."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from .errors import ArgumentError, FaceNotFoundError
+from .geometry import Alignment
+from .identity.embedding import IdentityEmbedding
+
+if TYPE_CHECKING:
+    from .faces.analyzer import FaceAnalyzer
+    from .faces.face import Face
+    from .identity.encoders import IdentityEncoder
+
+CROP_SIZE = 192
+"""Side of a reference crop: the 128 px FFHQ-style crop with 32 px more on each side, so that a warp finds pixels."""
+FACE_SIZE = 128
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reference:
+    """One good photo of the person, reduced to what the restoration reads of it."""
+
+    name: str
+    crop: Tensor  # [1, 3, 192, 192] RGB 0..1 on the CPU
+    landmarks: Tensor  # [68, 2] in crop pixels
+    embedding: Tensor  # [D] unit norm
+    quality: float  # as the encoder tells it; more is better
+
+    def __post_init__(self) -> None:
+        if self.crop.shape != (1, 3, CROP_SIZE, CROP_SIZE) or self.landmarks.shape != (68, 2):
+            shapes = f"{tuple(self.crop.shape)}, {tuple(self.landmarks.shape)}"
+            raise ArgumentError(f"reference {self.name}", shapes, f"give [1, 3, {CROP_SIZE}, {CROP_SIZE}] and [68, 2]")
+
+
+@dataclass(frozen=True, kw_only=True)
+class PreparedReferences:
+    """All usable photos of one person."""
+
+    photos: tuple[Reference, ...]
+    identity: IdentityEmbedding  # pooled over the photos
+    notes: tuple[str, ...] = ()  # photos left out, and why
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Names of the photos, in their order."""
+        return tuple(photo.name for photo in self.photos)
+
+
+def wide_alignment(face: Face) -> Alignment:
+    """The reference crop's place in its photo: the FFHQ template at 128 px in the middle of 192."""
+    inner = Alignment.from_keypoints(face.keypoints, face.image_size, FACE_SIZE)
+    margin = (CROP_SIZE - FACE_SIZE) / 2
+    matrix = inner.matrix + np.array([[0, 0, margin], [0, 0, margin]])
+    return Alignment(matrix=matrix, size=CROP_SIZE, image_size=face.image_size)
+
+
+def largest_face(faces: Iterable[Face]) -> Face | None:
+    """The face with the largest box, None where there is none."""
+    return max(faces, key=lambda face: face.width * face.height, default=None)
+
+
+def prepare_reference(analyzer: FaceAnalyzer, encoder: IdentityEncoder, name: str, photo: Tensor) -> Reference:
+    """Find, cut out and embed the largest face of one photo [1, 3, H, W].
+
+    Raises:
+        FaceNotFoundError: there is no face in it.
+    """
+    face = largest_face(analyzer.analyze(photo))
+    if face is None:
+        raise FaceNotFoundError(f"reference photo {name}", "no face found", "use a photo with a clear, frontal face")
+    alignment = wide_alignment(face)
+    dense = face.landmarks if face.landmarks is not None else analyzer.landmarks(photo, face.keypoints)
+    embedding, quality = embed_face(encoder, photo, face.keypoints)
+    return Reference(
+        name=name,
+        crop=alignment.crop(photo).float().cpu(),
+        landmarks=torch.as_tensor(alignment.to_crop(dense), dtype=torch.float32),
+        embedding=embedding,
+        quality=quality,
+    )
+
+
+def embed_face(encoder: IdentityEncoder, image: Tensor, keypoints: np.ndarray | Tensor) -> tuple[Tensor, float]:
+    """Embedding [D] on the CPU and quality of one face, keypoints [5, 2] in pixels of the image [1, 3, H, W]."""
+    points = torch.as_tensor(keypoints, dtype=torch.float32)[None]
+    with torch.inference_mode():
+        result = encoder.embed(image, points)
+    return result.vectors[0].detach().float().cpu().clone(), float(result.quality[0])
+
+
+def prepare_references(
+    analyzer: FaceAnalyzer,
+    encoder: IdentityEncoder,
+    photos: Iterable[tuple[str, Tensor]],
+    check: Callable[[], None] = lambda: None,
+) -> PreparedReferences:
+    """Prepare photos of one person; read one at a time, so the iterable may load them as it goes.
+
+    A photo without a face is left out and said so in ``notes``; so is a stranger among several photos of one person.
+
+    Args:
+        photos: name and picture [1, 3, H, W] of each.
+        check: called before each photo; may raise to stop.
+
+    Raises:
+        FaceNotFoundError: no photo shows a face.
+        DifferentPeopleError: the photos do not show one person.
+    """
+    found: list[Reference] = []
+    notes: list[str] = []
+    for name, photo in photos:
+        check()
+        try:
+            found.append(prepare_reference(analyzer, encoder, name, photo))
+        except FaceNotFoundError as error:
+            notes.append(f"{name} left out: {error.value}")
+    if not found:
+        left = ", ".join(notes) or "no photos given"
+        raise FaceNotFoundError("references", left, "give at least one photo with a clear face of the person")
+    return _pooled(encoder, found, notes)
+
+
+def _pooled(encoder: IdentityEncoder, found: list[Reference], notes: list[str]) -> PreparedReferences:
+    """Pool the embeddings; what the pooling leaves out goes from the photos too."""
+    raise NotImplementedError

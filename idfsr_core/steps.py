@@ -1,0 +1,196 @@
+"""The steps of a restoration, one function each; :mod:`idfsr_core.restoration` calls them in order.
+
+find_face -> align -> low_resolution_face -> dense_landmarks -> make_mask -> warp_references -> make_conditioning ->
+restore_crop -> paste_crop
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from .diffusion.conditioning import Conditioning
+from .diffusion.sampling import SamplingSettings, sample
+from .errors import ImageError
+from .geometry import Alignment, compose_affine
+from .masking import face_mask, soft_mask, user_mask
+from .options import RestoreOptions
+from .references import Reference
+from .runtime import Runtime
+from .warping import WarpedReference, choose_reference, refine_warp, warp_reference
+
+if TYPE_CHECKING:
+    from .diffusion.denoiser import Denoiser
+    from .faces.analyzer import FaceAnalyzer
+    from .faces.face import Face
+
+LEAST_LR = 3  # pixels of the low-resolution face below which nothing is left to be consistent with
+SHARP_SCALE = 4.0  # below this scale the picture knows the face better than any reference
+LARGEST_SIDE = 4096  # to which a picture is enlarged unasked
+
+
+def align(face: Face, size: int = 128) -> Alignment:
+    """The place of the face's FFHQ-style crop in its picture."""
+    return Alignment.from_keypoints(face.keypoints, face.image_size, size)
+
+
+def lr_size(alignment: Alignment, scale: float | None = None) -> int:
+    """Side of the low-resolution face in real pixels: the crop's side over its scale, 3 px to the crop's side.
+
+    Args:
+        alignment: the crop's place; ``alignment.scale`` is crop pixels per picture pixel.
+        scale: crop pixels per real pixel where the picture itself was enlarged before; None: the alignment's.
+    """
+    return min(max(round(alignment.size / (scale or alignment.scale)), LEAST_LR), alignment.size)
+
+
+def low_resolution_face(image: Tensor, alignment: Alignment, scale: float | None = None) -> Tensor:
+    """The face in the picture's own resolution, [1, 3, h, h] with h = :func:`lr_size`.
+
+    The crop of a small face is an enlargement by a factor that is no whole number. What the picture knows of the face
+    are its own pixels, turned upright and resampled about one to one: that, and no more, the result must agree with.
+    """
+    return alignment.resized(lr_size(alignment, scale)).crop(image)
+
+
+def dense_landmarks(analyzer: FaceAnalyzer, image: Tensor, face: Face, alignment: Alignment) -> Tensor:
+    """68 landmarks of the face in crop pixels, [1, 68, 2] float32."""
+    dense = face.landmarks if face.landmarks is not None else analyzer.landmarks(image, face.keypoints)
+    return torch.as_tensor(alignment.to_crop(np.asarray(dense)), dtype=torch.float32)[None]
+
+
+def make_mask(landmarks: Tensor, scale: float, options: RestoreOptions, size: int = 128) -> Tensor:
+    """What of the crop is forgotten, [1, 1, S, S] in 0..1, from landmarks [1, 68, 2] in crop pixels."""
+    mask = face_mask(
+        landmarks, size, grow=options.mask_grow, feather=options.mask_feather, forehead=options.mask_forehead
+    )
+    return soft_mask(mask, scale, options.mask_mode)
+
+
+def mask_from_picture(mask: Tensor, alignment: Alignment, options: RestoreOptions) -> Tensor:
+    """A mask drawn over the whole picture, [1, 1, H, W] in 0..1, cut out and treated as :func:`make_mask`'s."""
+    cut = alignment.crop(mask, padding="zeros", mode="bilinear")
+    return user_mask(cut, alignment.size, grow=options.mask_grow, feather=options.mask_feather)
+
+
+@dataclass(frozen=True, kw_only=True)
+class WarpedSet:
+    """The references on the face, the best fitting first."""
+
+    names: tuple[str, ...]
+    reasons: tuple[str, ...]
+    images: Tensor  # [1, K, 3, S, S]
+    coverages: Tensor  # [1, K, 1, S, S]
+
+
+def warp_references(
+    photos: Sequence[Reference], landmarks: Tensor, lr: Tensor, mask: Tensor, options: RestoreOptions
+) -> WarpedSet:
+    """Choose the best fitting references by pose and expression and bring each onto the face.
+
+    Args:
+        photos: the prepared photos; with none the set has K = 0.
+        landmarks: of the low-resolution face, [1, 68, 2] in crop pixels.
+        lr: [1, 3, h, h], for the refinement.
+        mask: [1, 1, S, S], for the refinement.
+        options: ``warp_method``, ``refine`` and ``max_references`` are read.
+    """
+    size = mask.shape[-1]
+    if not photos:
+        empty = mask.new_zeros(1, 0, 1, size, size)
+        return WarpedSet(names=(), reasons=(), images=empty.expand(-1, -1, 3, -1, -1), coverages=empty)
+    order, reasons = choose_reference(landmarks[0], torch.stack([photo.landmarks for photo in photos]))
+    chosen = [photos[int(index)] for index in order[: options.max_references]]
+    warped = [_warp(photo, landmarks, lr, mask, options) for photo in chosen]
+    return WarpedSet(
+        names=tuple(photo.name for photo in chosen),
+        reasons=tuple(reasons[: options.max_references]),
+        images=torch.stack([each.image for each in warped], 1),
+        coverages=torch.stack([each.coverage for each in warped], 1),
+    )
+
+
+def _warp(photo: Reference, landmarks: Tensor, lr: Tensor, mask: Tensor, options: RestoreOptions) -> WarpedReference:
+    source = photo.landmarks[None].to(landmarks)
+    warped = warp_reference(photo.crop.to(mask), source, landmarks, mask.shape[-1], options.warp_method)
+    return refine_warp(warped, lr, mask) if options.refine else warped
+
+
+def make_conditioning(lr: Tensor, mask: Tensor, warped: WarpedSet, identity: Tensor) -> Conditioning:
+    """Everything the denoiser sees: the best reference is the style, all of them are the person.
+
+    Args:
+        lr: [1, 3, h, h].
+        mask: [1, 1, S, S].
+        warped: see :func:`warp_references`.
+        identity: [D].
+    """
+    count = warped.images.shape[1]
+    style = warped.images[:, 0] if count else torch.zeros_like(mask).expand(-1, 3, -1, -1)
+    return Conditioning(
+        lr=lr,
+        mask=mask,
+        style=style,
+        style_coverage=warped.coverages[:, 0] if count else torch.zeros_like(mask),
+        references=warped.images,
+        reference_coverage=warped.coverages,
+        reference_valid=torch.ones(1, count, dtype=torch.bool, device=mask.device),
+        identity=identity[None].to(mask),
+    )
+
+
+def restore_crop(
+    denoiser: Denoiser, cond: Conditioning, options: RestoreOptions | None = None, runtime: Runtime | None = None
+) -> Tensor:
+    """Run the diffusion for one face or a batch: [B, 3, S, S] in 0..1."""
+    options = options or RestoreOptions()
+    settings = SamplingSettings(
+        steps=options.steps,
+        style_guidance=options.style_guidance,
+        identity_guidance=options.identity_guidance,
+        consistency=options.consistency,
+        scheduler=options.scheduler,
+        seed=options.seed,
+    )
+    with torch.inference_mode():
+        return sample(denoiser, cond, settings, runtime)
+
+
+def output_size(alignment: Alignment, enlarge: float | None = None) -> tuple[int, int]:
+    """(width, height) of the picture after restoring: as large as the face's new detail needs, within 4096 px.
+
+    Raises:
+        ImageError: the asked enlargement makes a picture that is too large.
+    """
+    width, height = alignment.image_size
+    if enlarge is None:
+        enlarge = max(1.0, min(round(alignment.scale), LARGEST_SIDE / max(width, height)))
+    elif max(width, height) * enlarge > 4 * LARGEST_SIDE:
+        value = f"{width}x{height} pixels enlarged {enlarge:g}x"
+        raise ImageError("output picture", value, f"choose --enlarge so that no side exceeds {4 * LARGEST_SIDE} px")
+    return round(width * enlarge), round(height * enlarge)
+
+
+def paste_crop(image: Tensor, crop: Tensor, alignment: Alignment, size: tuple[int, int], feather: float) -> Tensor:
+    """Lay the restored face over its picture, enlarged to ``size`` (width, height) by bicubic interpolation.
+
+    Args:
+        image: [1, 3, H, W].
+        crop: [1, 3, S, S].
+        alignment: the crop's place in ``image``.
+        size: of the result; the picture's own size leaves every pixel beyond the crop as it is.
+        feather: fraction of the crop's side over which it fades into the picture.
+    """
+    width, height = alignment.image_size
+    if size == (width, height):
+        return alignment.paste(image, crop.to(image), feather=feather)
+    grown = torch.nn.functional.interpolate(image, size=size[::-1], mode="bicubic", align_corners=False).clamp(0, 1)
+    fx, fy = width / size[0], height / size[1]
+    back = torch.tensor([[fx, 0, (fx - 1) / 2], [0, fy, (fy - 1) / 2]], dtype=torch.float64)
+    matrix = compose_affine(torch.from_numpy(alignment.matrix.copy()), back).numpy()
+    return Alignment(matrix=matrix, size=alignment.size, image_size=size).paste(grown, crop.to(image), feather=feather)
