@@ -1,6 +1,6 @@
 """Fields: where in a reference photo every pixel of the target is read from.
 
-A field is a tensor [B, S, S, 2] of positions in the photo's pixels. Fields are differentiable in the landmarks that they
+A field is a tensor [B, S, S, 2] of positions in the photo's pixels. Fields are differentiable in the landmarks they
 are made of, live on their device, and several images can share one (see :func:`idfsr_core.geometry.sample`). With
 ``oversampling`` k they hold k x k positions per target pixel, [B, kS, kS, 2].
 """
