@@ -8,6 +8,7 @@ are made of, live on their device, and several images can share one (see :func:`
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 
 import cv2
 import numpy as np
@@ -17,10 +18,10 @@ from torch import Tensor
 from .errors import ArgumentError
 from .geometry import (
     affine_from_points,
+    check_pairs,
     invert_affine,
     pixel_grid,
     similarity_from_points,
-    thin_plate_spline,
     transform_points,
 )
 
@@ -28,6 +29,68 @@ METHODS = ("similarity", "affine", "tps", "piecewise")
 _ANCHORS = 8  # points on a ring around the face, moved rigidly, so that the far field stays calm
 _RING = 1.6  # its radius over that of the landmarks
 _STEP = 4  # the spline is computed every so many pixels, and interpolated by cubics between
+
+
+def _bending(distance2: Tensor) -> Tensor:
+    """The radial function r^2 log r^2 of the thin-plate spline, 0 at 0, with a finite gradient there."""
+    return distance2 * (distance2 + 1e-12).log()
+
+
+@dataclass(frozen=True, kw_only=True)
+class ThinPlateSpline:
+    """A smooth map of the plane through given pairs of points; made by :func:`thin_plate_spline`."""
+
+    centres: Tensor  # [B, N, 2] where the map is given, normalised
+    weights: Tensor  # [B, N + 3, 2] of the radial functions, then of 1, x, y
+    origin: Tensor  # [B, 1, 2] of the normalisation
+    unit: Tensor  # [B, 1, 1] length of the normalisation in pixels
+
+    def __call__(self, points: Tensor) -> Tensor:
+        """Map points [B or 1, M, 2] -> [B, M, 2]."""
+        q = (points.to(self.weights.dtype) - self.origin) / self.unit
+        x, y = self.centres[:, None, :, 0] - q[..., :1], self.centres[:, None, :, 1] - q[..., 1:]
+        n = self.centres.shape[1]
+        bent = _bending(x.square_().add_(y.square_()) if not x.requires_grad else x.square() + y.square())
+        return bent @ self.weights[:, :n] + self.weights[:, n : n + 1] + q @ self.weights[:, n + 1 :]
+
+    def to(self, dtype: torch.dtype) -> ThinPlateSpline:
+        """The same map computed in another precision."""
+        return ThinPlateSpline(
+            centres=self.centres.to(dtype),
+            weights=self.weights.to(dtype),
+            origin=self.origin.to(dtype),
+            unit=self.unit.to(dtype),
+        )
+
+
+def thin_plate_spline(points: Tensor, values: Tensor, *, smoothing: float = 0.0) -> ThinPlateSpline:
+    """The map of least bending with ``points`` -> ``values`` (Bookstein 1989; smoothing as in Wahba 1990).
+
+    Args:
+        points, values: [B, N, 2], N >= 3; no two points of one item in the same place.
+        smoothing: 0 goes through every pair; larger values bend less and forgive noise. It is without unit, as lengths
+            are counted in the points' root-mean-square distance from their mean; 1e-3 to 1e-1 is useful.
+
+    Returns:
+        The map, differentiable in both arguments; solved in double precision where the device has it.
+    """
+    check_pairs(points, values, 3)
+    wide = torch.float32 if points.device.type == "mps" else torch.float64
+    points, values = points.to(wide), values.to(wide)
+    batch, n = points.shape[:2]
+    origin = points.mean(1, keepdim=True)
+    unit = (points - origin).square().sum(-1).mean(1).sqrt().view(-1, 1, 1)
+    c = (points - origin) / unit
+    kernel = _bending((c[:, :, None] - c[:, None]).square().sum(-1)) + smoothing * torch.eye(n).to(c)
+    linear = torch.cat((torch.ones_like(c[..., :1]), c), -1)
+    top, bottom = torch.cat((kernel, linear), 2), torch.cat((linear.mT, linear.new_zeros(batch, 3, 3)), 2)
+    right = torch.cat((values, values.new_zeros(batch, 3, 2)), 1)
+    solution, failed = torch.linalg.solve_ex(torch.cat((top, bottom), 1), right)
+    if bool(failed.any()) or not bool(solution.isfinite().all()):
+        raise ArgumentError(
+            "points", "two in one place, or all on one line", "give distinct points, or use a similarity"
+        )
+    return ThinPlateSpline(centres=c, weights=solution, origin=origin, unit=unit)
 
 
 def matrix_field(matrix: Tensor, size: int, *, oversampling: int = 1) -> Tensor:
@@ -53,7 +116,7 @@ def thin_plate_spline_field(
     Args:
         source_points, target_points: [B, N, 2], N >= 3, in pixels of the photo and of the target.
         size: side S of the target.
-        smoothing: how much landmark noise is forgiven, see :func:`idfsr_core.geometry.thin_plate_spline`.
+        smoothing: how much landmark noise is forgiven, see :func:`thin_plate_spline`.
         oversampling: samples k per pixel side.
         step: the spline is evaluated every ``step`` pixels and interpolated by cubic convolution; 0 evaluates it
             everywhere. At 4 the difference is below a tenth of a pixel.

@@ -39,7 +39,8 @@ def arcface_template(size: int = 112) -> Tensor:
 # --- transforms -------------------------------------------------------------------------------------------------------
 
 
-def _check_pairs(source: Tensor, target: Tensor, least: int) -> None:
+def check_pairs(source: Tensor, target: Tensor, least: int) -> None:
+    """Raise ArgumentError unless both are [B, N, 2] with N >= least."""
     if source.shape != target.shape or source.ndim != 3 or source.shape[-1] != 2 or source.shape[1] < least:
         raise ArgumentError(
             "points",
@@ -60,7 +61,7 @@ def similarity_from_points(source: Tensor, target: Tensor) -> Tensor:
     Returns:
         [B, 2, 3], source -> target, in the points' dtype.
     """
-    _check_pairs(source, target, 2)
+    check_pairs(source, target, 2)
     source_mean, target_mean = source.mean(1, keepdim=True), target.mean(1, keepdim=True)
     s, t = source - source_mean, target - target_mean
     spread = s.square().sum((1, 2))
@@ -75,7 +76,7 @@ def similarity_from_points(source: Tensor, target: Tensor) -> Tensor:
 
 def affine_from_points(source: Tensor, target: Tensor) -> Tensor:
     """The affine transform [B, 2, 3] that brings ``source`` closest to ``target`` (both [B, N, 2], N >= 3)."""
-    _check_pairs(source, target, 3)
+    check_pairs(source, target, 3)
     source_mean, target_mean = source.mean(1, keepdim=True), target.mean(1, keepdim=True)
     s, t = (source - source_mean).double(), (target - target_mean).double()
     covariance = s.mT @ s
@@ -193,71 +194,6 @@ def warp_affine(
         positions = (positions + 0.5) / factor - 0.5
     out = sample(image, positions, padding=padding, mode=mode)
     return F.avg_pool2d(out, k) if k > 1 else out
-
-
-# --- thin-plate spline ------------------------------------------------------------------------------------------------
-
-
-def _bending(distance2: Tensor) -> Tensor:
-    """The radial function r^2 log r^2 of the thin-plate spline, 0 at 0, with a finite gradient there."""
-    return distance2 * (distance2 + 1e-12).log()
-
-
-@dataclass(frozen=True, kw_only=True)
-class ThinPlateSpline:
-    """A smooth map of the plane through given pairs of points; made by :func:`thin_plate_spline`."""
-
-    centres: Tensor  # [B, N, 2] where the map is given, normalised
-    weights: Tensor  # [B, N + 3, 2] of the radial functions, then of 1, x, y
-    origin: Tensor  # [B, 1, 2] of the normalisation
-    unit: Tensor  # [B, 1, 1] length of the normalisation in pixels
-
-    def __call__(self, points: Tensor) -> Tensor:
-        """Map points [B or 1, M, 2] -> [B, M, 2]."""
-        q = (points.to(self.weights.dtype) - self.origin) / self.unit
-        x, y = self.centres[:, None, :, 0] - q[..., :1], self.centres[:, None, :, 1] - q[..., 1:]
-        n = self.centres.shape[1]
-        bent = _bending(x.square_().add_(y.square_()) if not x.requires_grad else x.square() + y.square())
-        return bent @ self.weights[:, :n] + self.weights[:, n : n + 1] + q @ self.weights[:, n + 1 :]
-
-    def to(self, dtype: torch.dtype) -> ThinPlateSpline:
-        """The same map computed in another precision."""
-        return ThinPlateSpline(
-            centres=self.centres.to(dtype),
-            weights=self.weights.to(dtype),
-            origin=self.origin.to(dtype),
-            unit=self.unit.to(dtype),
-        )
-
-
-def thin_plate_spline(points: Tensor, values: Tensor, *, smoothing: float = 0.0) -> ThinPlateSpline:
-    """The map of least bending with ``points`` -> ``values`` (Bookstein 1989; smoothing as in Wahba 1990).
-
-    Args:
-        points, values: [B, N, 2], N >= 3; no two points of one item in the same place.
-        smoothing: 0 goes through every pair; larger values bend less and forgive noise. It is without unit, as lengths
-            are counted in the points' root-mean-square distance from their mean; 1e-3 to 1e-1 is useful.
-
-    Returns:
-        The map, differentiable in both arguments; solved in double precision where the device has it.
-    """
-    _check_pairs(points, values, 3)
-    wide = torch.float32 if points.device.type == "mps" else torch.float64
-    points, values = points.to(wide), values.to(wide)
-    batch, n = points.shape[:2]
-    origin = points.mean(1, keepdim=True)
-    unit = (points - origin).square().sum(-1).mean(1).sqrt().view(-1, 1, 1)
-    c = (points - origin) / unit
-    kernel = _bending((c[:, :, None] - c[:, None]).square().sum(-1)) + smoothing * torch.eye(n).to(c)
-    linear = torch.cat((torch.ones_like(c[..., :1]), c), -1)
-    top, bottom = torch.cat((kernel, linear), 2), torch.cat((linear.mT, linear.new_zeros(batch, 3, 3)), 2)
-    right = torch.cat((values, values.new_zeros(batch, 3, 2)), 1)
-    solution, failed = torch.linalg.solve_ex(torch.cat((top, bottom), 1), right)
-    if bool(failed.any()) or not bool(solution.isfinite().all()):
-        raise ArgumentError(
-            "points", "two in one place, or all on one line", "give distinct points, or use a similarity"
-        )
-    return ThinPlateSpline(centres=c, weights=solution, origin=origin, unit=unit)
 
 
 # --- picture <-> crop -------------------------------------------------------------------------------------------------

@@ -132,10 +132,10 @@ def _tiff(data: bytes) -> Header | None:
     tags = _tags(data)
     if 256 not in tags or 257 not in tags:
         return None
-    size = (tags[256], tags[257])
-    # OpenCV turns a TIFF upright by itself, whatever its flags say
-    size = size[::-1] if _valid(tags.get(274, 1)) >= 5 else size
-    return Header(format="TIFF", size=size, orientation=1, whole=True)
+    width, height = tags[256], tags[257]
+    if _valid(tags.get(274, 1)) >= 5:  # OpenCV turns a TIFF upright by itself, whatever its flags say
+        width, height = height, width
+    return Header(format="TIFF", size=(width, height), orientation=1, whole=True)
 
 
 def _tags(tiff: bytes) -> dict[int, int]:

@@ -141,6 +141,8 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
         OutputError: the file cannot be written (any OSError within the block).
     """
     path = Path(path)
+    if not path.name:
+        raise OutputError(f"output {path}", "no file name", "name the file")
     temporary = path.with_name(f".{path.stem[:100]}-{secrets.token_hex(4)}{path.suffix}")
     try:
         if not path.parent.is_dir():

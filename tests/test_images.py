@@ -148,7 +148,7 @@ def chunk(kind, body):
 
 def huge_png(side):
     head = struct.pack(">IIBBBBB", side, side, 8, 0, 0, 0, 0)
-    rows = zlib.compressobj(9)
+    rows = zlib.compressobj(1)
     data = b"".join(rows.compress(b"\0" * (side + 1)) for _ in range(side)) + rows.flush()
     return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", data) + chunk(b"IEND", b"")
 
