@@ -1,0 +1,154 @@
+"""The analyzer that ships with the package: two small networks for faces of 3 to 64 pixels, and large ones too."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from ..errors import ArgumentError, FileFormatError
+from ..runtime import Runtime
+from .cropping import crop_from_box, crop_from_keypoints, sample_crops, to_picture
+from .decoding import Found, decode, join, pyramid, suppress, to_photo
+from .face import Face
+from .networks import Detector, DetectorConfig, LandmarkConfig, LandmarkNet
+from .points import KEYPOINTS, LANDMARKS
+
+THRESHOLD = 0.4
+MIN_FACE = 3.0  # pixels: the height that the pyramid still brings within the detector's range
+MAX_PIXELS = 3.2e6  # of the finest level of the pyramid
+
+
+class AnalyzerNetworks(nn.Module):
+    """Both networks as one module, so that they are saved, moved and loaded together."""
+
+    def __init__(self, detector: DetectorConfig, landmarks: LandmarkConfig) -> None:
+        super().__init__()
+        self.detector = Detector(detector)
+        self.landmarks = LandmarkNet(landmarks)
+
+    def config(self) -> dict:
+        return {"detector": self.detector.config.to_dict(), "landmarks": self.landmarks.config.to_dict()}
+
+
+@dataclass(frozen=True, kw_only=True)
+class CropPoints:
+    """What the landmark network says of B faces, in pixels of their pictures."""
+
+    keypoints: Tensor  # [B, 5, 2]
+    landmarks: Tensor  # [B, 68, 2]
+    spread: Tensor  # [B] expected distance of a landmark from the truth, pixels
+
+
+class CompactAnalyzer:
+    """Finds faces with a pyramid of pictures, then their points with a second network on a crop of each.
+
+    Args:
+        networks: both networks; they are switched to evaluation and to ``runtime``'s device.
+        min_face: height in pixels of the smallest face to look for; less costs more time.
+        max_pixels: a bound on the finest picture of the pyramid, hence on time and memory.
+    """
+
+    name = "compact"
+
+    def __init__(
+        self,
+        networks: AnalyzerNetworks,
+        runtime: Runtime | None = None,
+        *,
+        min_face: float = MIN_FACE,
+        max_pixels: float = MAX_PIXELS,
+    ) -> None:
+        if min_face <= 0 or max_pixels < 48 * 48:
+            raise ArgumentError("min_face", min_face, "use more than 0 pixels, and max_pixels of at least 2304")
+        self.device = torch.device((runtime or Runtime()).device)
+        self.networks = networks.eval().requires_grad_(False).to(self.device)
+        self.min_face, self.max_pixels = min_face, max_pixels
+
+    @classmethod
+    def from_state(
+        cls, state: Mapping[str, Tensor], config: Mapping, runtime: Runtime | None = None
+    ) -> CompactAnalyzer:
+        """An analyzer from the tensors and the configuration that :meth:`state` gave (half precision is widened).
+
+        Raises:
+            FileFormatError: the two do not fit each other.
+        """
+        try:
+            networks = AnalyzerNetworks(DetectorConfig(**config["detector"]), LandmarkConfig(**config["landmarks"]))
+            wide = {name: value.float() if value.is_floating_point() else value for name, value in state.items()}
+            networks.load_state_dict(wide)
+        except (KeyError, TypeError, RuntimeError) as error:
+            raise FileFormatError("face analyzer", error, "use the weights that its configuration describes") from error
+        return cls(networks, runtime)
+
+    def state(self) -> tuple[dict[str, Tensor], dict]:
+        """Tensors and configuration for :meth:`from_state`."""
+        return dict(self.networks.state_dict()), self.networks.config()
+
+    def analyze(self, image: Tensor, threshold: float | None = None) -> list[Face]:
+        """Every face with a score of at least ``threshold`` (0..1, default 0.4), best first."""
+        threshold = THRESHOLD if threshold is None else threshold
+        image = image.to(self.device, torch.float32)
+        found = self.detect(image, threshold)
+        if not len(found.scores):
+            return []
+        points = self.crop_points(image.expand(len(found.scores), -1, -1, -1), found.keypoints)
+        return [
+            Face(
+                box=found.boxes[i].cpu().numpy(),
+                score=float(found.scores[i]),
+                keypoints=points.keypoints[i].cpu().numpy(),
+                landmarks=points.landmarks[i].cpu().numpy(),
+                image_size=(image.shape[-1], image.shape[-2]),
+            )
+            for i in range(len(found.scores))
+        ]
+
+    @torch.no_grad()
+    def detect(self, image: Tensor, threshold: float = THRESHOLD) -> Found:
+        """Candidates of the first network alone, after suppression of doubles, in pixels of ``image`` [1, 3, H, W]."""
+        height, width = image.shape[-2:]
+        parts = []
+        for level in pyramid(width, height, min_face=self.min_face, max_pixels=self.max_pixels):
+            picture = level.render(image).contiguous(memory_format=torch.channels_last)
+            parts.append(to_photo(decode(self.networks.detector(picture)[0], threshold), level))
+        return suppress(join(parts))
+
+    def landmarks(self, image: Tensor, rough: np.ndarray) -> np.ndarray:
+        """68 landmarks [68, 2] in pixels around a box [4] or five keypoints [5, 2] of ``image`` [1, 3, H, W]."""
+        return self.crop_landmarks(image, torch.from_numpy(np.asarray(rough, np.float32))[None])[0].cpu().numpy()
+
+    def crop_landmarks(self, images: Tensor, rough: Tensor, passes: int = 2) -> Tensor:
+        """68 landmarks [B, 68, 2] of one face in each of ``images``; see :meth:`crop_points`."""
+        return self.crop_points(images, rough, passes).landmarks
+
+    @torch.no_grad()
+    def crop_points(self, images: Tensor, rough: Tensor, passes: int = 2) -> CropPoints:
+        """Points of one face in each picture, without gradients.
+
+        Args:
+            images: [B, 3, H, W], RGB in 0..1; low-resolution pictures may come as they are or enlarged.
+            rough: where the faces are, in pixels: boxes [B, 4] or five keypoints [B, 5, 2].
+            passes: how often to look; from the second time on the crop follows the points found before.
+        """
+        if rough.shape[1:] not in ((4,), (KEYPOINTS, 2)) or len(rough) != len(images):
+            what = f"shape {tuple(rough.shape)} for {len(images)} pictures"
+            raise ArgumentError("rough position", what, "give boxes [B, 4] or keypoints [B, 5, 2], one per picture")
+        images = images.to(self.device, torch.float32)
+        rough = rough.to(self.device, torch.float32)
+        crop = crop_from_box(rough) if rough.ndim == 2 else crop_from_keypoints(rough)
+        net = self.networks.landmarks
+        points, spread = rough.new_zeros(len(rough), KEYPOINTS + LANDMARKS, 2), rough.new_zeros(len(rough), 1)
+        for turn in range(max(1, passes)):
+            if turn:
+                crop = crop_from_keypoints(points[:, :KEYPOINTS])
+            pixels = sample_crops(images, crop, net.config.crop).contiguous(memory_format=torch.channels_last)
+            inside, spread = net(pixels)
+            points = to_picture(inside, crop)
+        # The mean of a two-dimensional Laplace distribution's distance is twice its scale.
+        error = 2 * spread[:, KEYPOINTS:].exp().mean(1) * crop[:, 2]
+        return CropPoints(keypoints=points[:, :KEYPOINTS], landmarks=points[:, KEYPOINTS:], spread=error)
