@@ -1,0 +1,237 @@
+"""The ways of restoring that are compared, each a function from situations to pictures."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from ..diffusion.composite import composite
+from ..diffusion.conditioning import Conditioning
+from ..diffusion.sampling import SamplingSettings, sample
+from ..errors import ArgumentError
+from ..runtime import Runtime
+from .protocol import EvaluationSettings
+from .situations import Known, Situation
+
+if TYPE_CHECKING:
+    from ..diffusion.denoiser import Denoiser
+    from ..faces.analyzer import FaceAnalyzer
+
+Conditions = Callable[[Situation], Conditioning]
+
+
+@dataclass(kw_only=True)
+class Toolbox:
+    """What methods work with: networks, and what is known of the people. Conditions are made once and kept."""
+
+    settings: EvaluationSettings
+    runtime: Runtime
+    denoiser: Denoiser | None
+    analyzer: FaceAnalyzer
+    paper: Denoiser | None = None
+    known: dict[str, list[Known]] = field(default_factory=dict)  # by kind of landmarks, in the order of the cases
+    paper_known: dict[str, list[Known]] = field(default_factory=dict)  # the same by the paper form's own encoder
+    fitted: dict[int, Tensor] = field(default_factory=dict)  # identity vectors by number of the case
+    _kept: dict[tuple, tuple[Conditioning, int]] = field(default_factory=dict)
+
+    def condition(self, situation: Situation) -> tuple[Conditioning, int]:
+        """Conditions with the person's own references, and the place of the random reference among them."""
+        number = situation.subject.case.number
+        key = (number, situation.scale, situation.landmarks)
+        if key not in self._kept:
+            known = self.known[situation.landmarks][number]
+            cond, warped = situation.condition(known, self.settings.options, self.analyzer)
+            self._kept[key] = cond, warped.names.index("0") if "0" in warped.names else 0
+        return self._kept[key]
+
+    def forget(self) -> None:
+        """Drop the kept conditions."""
+        self._kept.clear()
+
+    def other(self, situation: Situation) -> Known:
+        """The person whose identity is borrowed: the next case."""
+        known = self.known[situation.landmarks]
+        return known[(situation.subject.case.number + 1) % len(known)]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Method:
+    """One row of the tables."""
+
+    name: str
+    title: str
+    restore: Callable[[Sequence[Situation], Toolbox], list[Tensor]]  # crops [1, 3, S, S], one per situation
+    needs: str = ""  # "", "denoiser", "paper" or "fitted"
+    other: bool = False  # the result is also compared with the person whose identity was borrowed
+
+
+def _bicubic(situations: Sequence[Situation], tools: Toolbox) -> list[Tensor]:
+    return [situation.bicubic() for situation in situations]
+
+
+def _composite(conditions: Conditions, situations: Sequence[Situation], tools: Toolbox) -> list[Tensor]:
+    return [situation.to_truth(composite(conditions(situation))) for situation in situations]
+
+
+def _composite_random(situations: Sequence[Situation], tools: Toolbox) -> list[Tensor]:
+    def random_reference(situation: Situation) -> Conditioning:
+        cond, place = tools.condition(situation)
+        return replace(cond, style=cond.references[:, place], style_coverage=cond.reference_coverage[:, place])
+
+    return _composite(random_reference, situations, tools)
+
+
+def _composite_best(situations: Sequence[Situation], tools: Toolbox) -> list[Tensor]:
+    return _composite(lambda situation: tools.condition(situation)[0], situations, tools)
+
+
+def _pooled(situations: Sequence[Situation], tools: Toolbox) -> list[Tensor]:
+    return _ours(lambda situation: tools.condition(situation)[0], situations, tools)
+
+
+def _one_reference(situations: Sequence[Situation], tools: Toolbox) -> list[Tensor]:
+    def alone(situation: Situation) -> Conditioning:
+        known = tools.known[situation.landmarks][situation.subject.case.number]
+        one = Known(photos=known.photos[:1], identity=known.photos[0].embedding)
+        return situation.condition(one, tools.settings.options, tools.analyzer)[0]
+
+    return _ours(alone, situations, tools)
+
+
+def _fitted(situations: Sequence[Situation], tools: Toolbox) -> list[Tensor]:
+    def fitted(situation: Situation) -> Conditioning:
+        return tools.condition(situation)[0].with_identity(tools.fitted[situation.subject.case.number])
+
+    return _ours(fitted, situations, tools)
+
+
+def _other_vector(situations: Sequence[Situation], tools: Toolbox) -> list[Tensor]:
+    def swapped(situation: Situation) -> Conditioning:
+        return tools.condition(situation)[0].with_identity(tools.other(situation).identity)
+
+    return _ours(swapped, situations, tools)
+
+
+def _other_person(situations: Sequence[Situation], tools: Toolbox) -> list[Tensor]:
+    def borrowed(situation: Situation) -> Conditioning:
+        other = tools.other(situation)
+        return situation.condition(other, tools.settings.options, tools.analyzer)[0].without_style()
+
+    return _ours(borrowed, situations, tools)
+
+
+def _no_identity(situations: Sequence[Situation], tools: Toolbox) -> list[Tensor]:
+    return _ours(lambda situation: tools.condition(situation)[0].without_identity(), situations, tools)
+
+
+def _ours(conditions: Conditions, situations: Sequence[Situation], tools: Toolbox) -> list[Tensor]:
+    return _diffuse(conditions, situations, tools, tools.denoiser, tools.settings.options.steps)
+
+
+def _paper(situations: Sequence[Situation], tools: Toolbox) -> list[Tensor]:
+    def paper(situation: Situation) -> Conditioning:
+        known = tools.paper_known[situation.landmarks][situation.subject.case.number]
+        return tools.condition(situation)[0].with_identity(known.identity)
+
+    return _diffuse(paper, situations, tools, tools.paper, tools.settings.paper_steps)
+
+
+def _diffuse(
+    conditions: Conditions, situations: Sequence[Situation], tools: Toolbox, denoiser: Denoiser | None, steps: int
+) -> list[Tensor]:
+    """Restore in batches of faces with LR pixels of one size; every face keeps its place."""
+    assert denoiser is not None
+    made = [conditions(situation) for situation in situations]
+    crops: dict[int, Tensor] = {}
+    for size in sorted({cond.lr.shape[-1] for cond in made}):
+        places = [place for place, cond in enumerate(made) if cond.lr.shape[-1] == size]
+        for start in range(0, len(places), tools.settings.batch):
+            batch = places[start : start + tools.settings.batch]
+            cond = join([made[place] for place in batch]).to(tools.runtime.device)
+            with torch.inference_mode():
+                out = sample(denoiser, cond, _sampling(tools, steps, situations[batch[0]]), tools.runtime)
+            crops.update(zip(batch, out.cpu().split(1), strict=True))
+    return [situation.to_truth(crops[place]) for place, situation in enumerate(situations)]
+
+
+def _sampling(tools: Toolbox, steps: int, first: Situation) -> SamplingSettings:
+    """The options' sampling; the noise of a face depends on the seed and on the number of the batch's first case."""
+    options = tools.settings.options
+    return SamplingSettings(
+        steps=steps,
+        style_guidance=options.style_guidance,
+        identity_guidance=options.identity_guidance,
+        consistency=options.consistency,
+        scheduler=options.scheduler,
+        seed=tools.settings.seed * 100_003 + first.subject.case.number,
+    )
+
+
+def join(conditions: Sequence[Conditioning]) -> Conditioning:
+    """Several conditions with LR pixels of one size as one batch; places without a reference are marked so."""
+    places = max(cond.references.shape[1] for cond in conditions)
+
+    def stack(name: str, padded: bool) -> Tensor:
+        values = [getattr(cond, name) for cond in conditions]
+        if padded:
+            values = [torch.cat([v, v.new_zeros(v.shape[0], places - v.shape[1], *v.shape[2:])], 1) for v in values]
+        return torch.cat(values)
+
+    of_references = ("references", "reference_coverage", "reference_valid")
+    names = ("lr", "mask", "style", "style_coverage", "identity")
+    return Conditioning(**{n: stack(n, False) for n in names}, **{n: stack(n, True) for n in of_references})
+
+
+def _table(*methods: Method) -> dict[str, Method]:
+    return {method.name: method for method in methods}
+
+
+METHODS = _table(
+    Method(name="bicubic", title="LR, bicubic", restore=_bicubic),
+    Method(name="composite_random", title="composite, random reference", restore=_composite_random),
+    Method(name="composite_best", title="composite, best reference", restore=_composite_best),
+    Method(name="pooled", title="**ours, pooled identity**", restore=_pooled, needs="denoiser"),
+    Method(name="fitted", title="**ours, fitted identity**", restore=_fitted, needs="fitted"),
+    Method(name="one_reference", title="ours, one reference only", restore=_one_reference, needs="denoiser"),
+    Method(
+        name="other_vector",
+        title="ours, another person's vector, own photos",
+        restore=_other_vector,
+        needs="denoiser",
+        other=True,
+    ),
+    Method(
+        name="other_person",
+        title="ours, another person's vector and photos, no style",
+        restore=_other_person,
+        needs="denoiser",
+        other=True,
+    ),
+    Method(
+        name="no_identity", title="ours, style photo only, no vector or photos", restore=_no_identity, needs="denoiser"
+    ),
+    Method(name="paper", title="the paper's form (noise, masked LR, style, identity)", restore=_paper, needs="paper"),
+)
+
+
+def chosen(names: Sequence[str], available: Sequence[str]) -> list[Method]:
+    """The methods of these names; with none named, all that the ``available`` needs allow.
+
+    Raises:
+        ArgumentError: an unknown name, or one whose network is not there.
+    """
+    for name in names:
+        if name not in METHODS:
+            raise ArgumentError("--methods", name, f"use some of {', '.join(METHODS)}")
+        needs = METHODS[name].needs
+        if needs and needs not in available:
+            raise ArgumentError("--methods", name, f"it needs the {needs}: name a bundle that holds it")
+    return [method for method in METHODS.values() if (method.name in names if names else _possible(method, available))]
+
+
+def _possible(method: Method, available: Sequence[str]) -> bool:
+    return not method.needs or method.needs in available
