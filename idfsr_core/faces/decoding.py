@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -14,6 +15,7 @@ OFFSET_UNIT = 8.0  # pixels of a level per unit of the box centre's offset
 SIZE_UNIT = 16.0  # box sides are exp(output) times this
 POINT_UNIT = 16.0  # pixels of a level per unit of a keypoint's offset
 ALIGN = 16  # the network needs sides that are multiples of this
+MOST = 1000  # candidates that suppression looks at, the best ones
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -114,13 +116,16 @@ def suppress(found: Found, limit: float = 0.35, inside: float = 0.75) -> Found:
     A candidate goes when a better one overlaps it by more than ``limit`` (intersection over union), or when more than
     ``inside`` of the smaller of the two lies in the other: levels of the pyramid see parts of a face as faces.
     """
-    found = found.select(found.scores.argsort(descending=True, stable=True))
+    order = found.scores.argsort(descending=True, stable=True)[:MOST]
+    found = found.select(order)
+    clash = (overlap(found.boxes, found.boxes) > limit) | (_covered(found.boxes) > inside)
+    clash = clash.cpu().numpy()
+    alive = np.ones(len(clash), bool)
     kept: list[int] = []
-    iou = overlap(found.boxes, found.boxes)
-    covered = _covered(found.boxes)
-    for i in range(len(found.scores)):
-        if all(iou[i, j] <= limit and covered[i, j] <= inside for j in kept):
+    for i in range(len(clash)):
+        if alive[i]:
             kept.append(i)
+            alive &= ~clash[i]
     return found.select(torch.tensor(kept, dtype=torch.long, device=found.scores.device))
 
 

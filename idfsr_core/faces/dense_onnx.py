@@ -42,7 +42,7 @@ class DenseLandmarkModel:
         options.intra_op_num_threads = threads
         try:
             self._session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-        except RuntimeError as error:  # what onnxruntime's own errors derive from
+        except model_errors() as error:
             raise FileFormatError(f"landmark model {path}", "not readable", "give a 68-point ONNX model") from error
         self._input = self._session.get_inputs()[0].name
 
@@ -61,6 +61,15 @@ class DenseLandmarkModel:
         back = cv2.invertAffineTransform(matrix)
         points = points.reshape(LANDMARKS, 2) * CROP @ back[:, :2].T + back[:, 2]
         return points[MIRROR_68] if mirror else points
+
+
+def model_errors() -> tuple[type[Exception], ...]:
+    """What a damaged model file makes onnxruntime raise: its classes share no base but Exception."""
+    from onnxruntime.capi import onnxruntime_pybind11_state as state
+
+    names = ("Fail", "InvalidArgument", "InvalidGraph", "InvalidProtobuf", "NoModel", "NotImplemented")
+    own = [getattr(state, name) for name in (*names, "RuntimeException") if hasattr(state, name)]
+    return (*own, RuntimeError, ValueError, OSError, KeyError, IndexError, AssertionError, AttributeError, TypeError)
 
 
 def _crop_matrix(keypoints: np.ndarray, size: float, mirror: bool) -> np.ndarray:
