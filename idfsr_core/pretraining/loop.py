@@ -1,0 +1,202 @@
+"""Stage 1: teach the denoiser to rebuild faces, keeping style and identity apart.
+
+Runs as it is on one CPU or GPU, and under ``accelerate launch`` on many GPUs and machines: every process draws its own
+batches, gradients are averaged.
+"""
+
+from __future__ import annotations
+
+import csv
+import math
+import time
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from ..diffusion.conditioning import Conditioning
+from ..diffusion.config import DenoiserConfig
+from ..diffusion.denoiser import Denoiser
+from ..diffusion.sampling import SamplingSettings, sample
+from ..diffusion.schedule import noisy
+from ..errors import ArgumentError
+from .batches import Batch, BatchMaker
+from .checkpoint import latest_checkpoint, load_checkpoint, save_checkpoint
+from .losses import EncoderLoss, LossSettings, reconstruction_loss
+from .sheets import write_sheet
+
+
+@dataclass(frozen=True, kw_only=True)
+class PretrainSettings:
+    """How long and how fast."""
+
+    output: Path  # checkpoints, log.csv and sheets go here
+    steps: int = 4000  # optimizer steps in all, continued ones included
+    learning_rate: float = 2e-4  # peak; warmed up linearly, then a cosine down to a twentieth
+    warmup: int = 100  # steps
+    ema_decay: float = 0.999  # of the averaged weights, warmed up as (1 + step) / (10 + step)
+    start_share: float = 0.6  # share of faces trained at time 1, where every sampling begins; the rest 0..1
+    weight_decay: float = 0.01
+    clip: float = 1.0  # largest gradient norm
+    seed: int = 0
+    save_every: int = 200  # steps
+    sheet_every: int = 400  # steps
+    precision: str = "bf16"  # accelerate's mixed precision: no, bf16, fp16
+    workers: int = 1  # processes that draw batches
+    minutes: float | None = None  # stop (with a checkpoint) after so long
+    losses: LossSettings = field(default_factory=LossSettings)
+
+    def __post_init__(self) -> None:
+        if self.steps < 1 or self.warmup < 0 or self.workers < 0:
+            raise ArgumentError(
+                "steps, warmup, workers", (self.steps, self.warmup, self.workers), "use positive counts"
+            )
+
+    def rate(self, step: int) -> float:
+        """Learning rate of a step."""
+        if step < self.warmup:
+            return self.learning_rate * (step + 1) / self.warmup
+        done = min(1.0, (step - self.warmup) / max(1, self.steps - self.warmup))
+        return self.learning_rate * (0.05 + 0.95 * 0.5 * (1 + math.cos(math.pi * done)))
+
+
+class _Steps(torch.utils.data.IterableDataset):
+    """Batches from one step on; worker i of n takes every n-th."""
+
+    def __init__(self, maker: BatchMaker, first: int, last: int, process: int) -> None:
+        self.maker, self.first, self.last, self.process = maker, first, last, process
+
+    def __iter__(self) -> Iterator[Batch]:
+        worker = torch.utils.data.get_worker_info()
+        offset, stride = (worker.id, worker.num_workers) if worker else (0, 1)
+        for step in range(self.first + offset, self.last, stride):
+            yield self.maker.make(step, self.process)
+
+
+def pretrain(
+    config: DenoiserConfig, maker: BatchMaker, settings: PretrainSettings, encoder: EncoderLoss | None = None
+) -> dict[str, Tensor]:
+    """Train, or continue the newest checkpoint of ``settings.output``; returns the averaged weights.
+
+    Args:
+        config: of the denoiser; the checkpoint's own has to be the same.
+        maker: draws the batches.
+        settings: how long, how fast, where to.
+        encoder: for the identity and feature terms; None trains by pixels alone.
+    """
+    from accelerate import Accelerator
+
+    accelerator = Accelerator(mixed_precision=settings.precision, cpu=not torch.cuda.is_available())
+    torch.manual_seed(settings.seed)
+    raw = Denoiser(config)
+    optimizer = torch.optim.AdamW(
+        raw.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay, fused=True
+    )
+    ema = {name: value.detach().clone() for name, value in raw.state_dict().items()}
+    first = 0
+    if newest := latest_checkpoint(settings.output):
+        ema, info = load_checkpoint(newest, raw, optimizer)
+        first = info["step"]
+        if info["config"] != _plain(config.to_dict()):
+            raise ArgumentError("configuration", f"not that of {newest}", "choose another output folder")
+    model, optimizer = accelerator.prepare(raw, optimizer)
+    ema = {name: value.to(accelerator.device) for name, value in ema.items()}
+    steps = _Steps(maker, first, settings.steps, accelerator.process_index)
+    loader = torch.utils.data.DataLoader(
+        steps, batch_size=None, num_workers=settings.workers, prefetch_factor=2 if settings.workers else None,
+        worker_init_fn=_one_thread,
+    )  # fmt: skip
+    began = time.monotonic()
+    log = _Log(settings.output / "log.csv", accelerator.is_main_process, first)
+    for step, batch in enumerate(loader, first):
+        terms = _train_step(accelerator, model, optimizer, batch, settings, encoder, step)
+        _average(ema, accelerator.unwrap_model(model), min(settings.ema_decay, (1 + step) / (10 + step)))
+        log.write(step + 1, terms, maker.settings.batch * accelerator.num_processes, batch.cond.scale)
+        late = settings.minutes is not None and time.monotonic() - began > settings.minutes * 60
+        last = late or step + 1 == settings.steps
+        if accelerator.is_main_process and (last or (step + 1) % settings.save_every == 0):
+            info = {"config": config.to_dict(), "batches": asdict(maker.settings), "seed": settings.seed}
+            save_checkpoint(settings.output, step + 1, accelerator.unwrap_model(model), ema, optimizer, info)
+        if accelerator.is_main_process and (last or (step + 1) % settings.sheet_every == 0):
+            _draw_sheet(config, ema, maker, settings.output / f"sheet-{step + 1:07d}.png")
+        if last:
+            break
+    return {name: value.cpu() for name, value in ema.items()}
+
+
+def _train_step(
+    accelerator, model, optimizer, batch: Batch, settings: PretrainSettings, encoder: EncoderLoss | None, step: int
+) -> dict[str, float]:
+    denoiser = accelerator.unwrap_model(model)
+    cond, device = batch.cond.to(accelerator.device), accelerator.device
+    target, keypoints = batch.target.to(device) * 2 - 1, batch.keypoints.to(device)
+    generator = torch.Generator().manual_seed(hash((settings.seed, step, accelerator.process_index)) % 2**62)
+    time_ = torch.rand(len(target), generator=generator)
+    time_ = torch.where(torch.rand(len(target), generator=generator) < settings.start_share, 1.0, time_).to(device)
+    noise = torch.randn(target.shape, generator=generator).to(device)
+    with accelerator.autocast():
+        with torch.no_grad():
+            x = noisy(target, denoiser.start(cond), noise, denoiser.config.start_noise, time_)
+        estimate = model(x, time_, cond)
+        terms = reconstruction_loss(estimate, target, keypoints, settings.losses, encoder)
+    accelerator.backward(terms["loss"])
+    terms["norm"] = torch.as_tensor(accelerator.clip_grad_norm_(model.parameters(), settings.clip))
+    for group in optimizer.param_groups:
+        group["lr"] = settings.rate(step)
+    if torch.isfinite(terms["loss"]):
+        optimizer.step()
+    optimizer.zero_grad(set_to_none=True)
+    return {name: float(value.detach()) for name, value in terms.items()}
+
+
+def _average(ema: dict[str, Tensor], model: torch.nn.Module, decay: float) -> None:
+    state = model.state_dict()
+    with torch.no_grad():
+        torch._foreach_lerp_(list(ema.values()), [state[name] for name in ema], 1 - decay)
+
+
+def _one_thread(_worker: int) -> None:
+    torch.set_num_threads(1)
+
+
+def _plain(values: dict) -> dict:
+    """As JSON gives it back."""
+    return {name: list(value) if isinstance(value, tuple) else value for name, value in values.items()}
+
+
+class _Log:
+    """``log.csv``: one line a step. Continuing cuts off what was written after the checkpoint."""
+
+    def __init__(self, path: Path, active: bool, first: int) -> None:
+        self.path, self.active, self.began = path, active, time.monotonic()
+        if not active:
+            return
+        path.parent.mkdir(parents=True, exist_ok=True)
+        lines = path.read_text().splitlines() if path.is_file() and first else []
+        kept = [line for line in lines[1:] if int(line.split(",", 1)[0]) <= first]
+        path.write_text("\n".join([*lines[:1], *kept, ""]) if lines else "")
+
+    def write(self, step: int, terms: dict[str, float], images: int, scale: float) -> None:
+        if not self.active:
+            return
+        row = {"step": step, "images": step * images, "scale": scale}
+        row |= {name: round(value, 5) for name, value in terms.items()}
+        row["seconds"] = round(time.monotonic() - self.began, 1)
+        with self.path.open("a", newline="") as file:
+            writer = csv.DictWriter(file, list(row))
+            if file.tell() == 0:
+                writer.writeheader()
+            writer.writerow(row)
+
+
+def _draw_sheet(config: DenoiserConfig, ema: dict[str, Tensor], maker: BatchMaker, path: Path) -> None:
+    """Eight faces of a fixed batch, restored in four steps by the averaged weights."""
+    denoiser = Denoiser(config)
+    denoiser.load_state_dict({name: value.cpu() for name, value in ema.items()})
+    batch = maker.make(10**9)
+    cond: Conditioning = batch.cond.select(slice(0, 8))
+    with torch.no_grad():
+        restored = sample(denoiser.eval(), cond, SamplingSettings(steps=4))
+    write_sheet(path, cond, restored, batch.target[:8])
