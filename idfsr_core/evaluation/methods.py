@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import torch
@@ -36,16 +36,23 @@ class Toolbox:
     known: dict[str, list[Known]] = field(default_factory=dict)  # by kind of landmarks, in the order of the cases
     paper_known: dict[str, list[Known]] = field(default_factory=dict)  # the same by the paper form's own encoder
     fitted: dict[int, Tensor] = field(default_factory=dict)  # identity vectors by number of the case
-    _kept: dict[tuple, tuple[Conditioning, int]] = field(default_factory=dict)
+    _kept: dict[tuple, Conditioning] = field(default_factory=dict)
 
-    def condition(self, situation: Situation) -> tuple[Conditioning, int]:
-        """Conditions with the person's own references, and the place of the random reference among them."""
+    def condition(self, situation: Situation) -> Conditioning:
+        """Conditions with all of the person's references and their pooled identity."""
         number = situation.subject.case.number
-        key = (number, situation.scale, situation.landmarks)
+        known = self.known[situation.landmarks][number]
+        return self._keep(("all", number, situation.scale, situation.landmarks), situation, known)
+
+    def condition_alone(self, situation: Situation) -> Conditioning:
+        """The same with the random reference alone."""
+        number = situation.subject.case.number
+        one = self.known[situation.landmarks][number].alone()
+        return self._keep(("one", number, situation.scale, situation.landmarks), situation, one)
+
+    def _keep(self, key: tuple, situation: Situation, known: Known) -> Conditioning:
         if key not in self._kept:
-            known = self.known[situation.landmarks][number]
-            cond, warped = situation.condition(known, self.settings.options, self.analyzer)
-            self._kept[key] = cond, warped.names.index("0") if "0" in warped.names else 0
+            self._kept[key] = situation.condition(known, self.settings.options, self.analyzer)
         return self._kept[key]
 
     def forget(self) -> None:
@@ -78,40 +85,31 @@ def _composite(conditions: Conditions, situations: Sequence[Situation], tools: T
 
 
 def _composite_random(situations: Sequence[Situation], tools: Toolbox) -> list[Tensor]:
-    def random_reference(situation: Situation) -> Conditioning:
-        cond, place = tools.condition(situation)
-        return replace(cond, style=cond.references[:, place], style_coverage=cond.reference_coverage[:, place])
-
-    return _composite(random_reference, situations, tools)
+    return _composite(tools.condition_alone, situations, tools)
 
 
 def _composite_best(situations: Sequence[Situation], tools: Toolbox) -> list[Tensor]:
-    return _composite(lambda situation: tools.condition(situation)[0], situations, tools)
+    return _composite(tools.condition, situations, tools)
 
 
 def _pooled(situations: Sequence[Situation], tools: Toolbox) -> list[Tensor]:
-    return _ours(lambda situation: tools.condition(situation)[0], situations, tools)
+    return _ours(tools.condition, situations, tools)
 
 
 def _one_reference(situations: Sequence[Situation], tools: Toolbox) -> list[Tensor]:
-    def alone(situation: Situation) -> Conditioning:
-        known = tools.known[situation.landmarks][situation.subject.case.number]
-        one = Known(photos=known.photos[:1], identity=known.photos[0].embedding)
-        return situation.condition(one, tools.settings.options, tools.analyzer)[0]
-
-    return _ours(alone, situations, tools)
+    return _ours(tools.condition_alone, situations, tools)
 
 
 def _fitted(situations: Sequence[Situation], tools: Toolbox) -> list[Tensor]:
     def fitted(situation: Situation) -> Conditioning:
-        return tools.condition(situation)[0].with_identity(tools.fitted[situation.subject.case.number])
+        return tools.condition(situation).with_identity(tools.fitted[situation.subject.case.number])
 
     return _ours(fitted, situations, tools)
 
 
 def _other_vector(situations: Sequence[Situation], tools: Toolbox) -> list[Tensor]:
     def swapped(situation: Situation) -> Conditioning:
-        return tools.condition(situation)[0].with_identity(tools.other(situation).identity)
+        return tools.condition(situation).with_identity(tools.other(situation).identity.vector)
 
     return _ours(swapped, situations, tools)
 
@@ -119,13 +117,13 @@ def _other_vector(situations: Sequence[Situation], tools: Toolbox) -> list[Tenso
 def _other_person(situations: Sequence[Situation], tools: Toolbox) -> list[Tensor]:
     def borrowed(situation: Situation) -> Conditioning:
         other = tools.other(situation)
-        return situation.condition(other, tools.settings.options, tools.analyzer)[0].without_style()
+        return situation.condition(other, tools.settings.options, tools.analyzer).without_style()
 
     return _ours(borrowed, situations, tools)
 
 
 def _no_identity(situations: Sequence[Situation], tools: Toolbox) -> list[Tensor]:
-    return _ours(lambda situation: tools.condition(situation)[0].without_identity(), situations, tools)
+    return _ours(lambda situation: tools.condition(situation).without_identity(), situations, tools)
 
 
 def _ours(conditions: Conditions, situations: Sequence[Situation], tools: Toolbox) -> list[Tensor]:
@@ -135,7 +133,7 @@ def _ours(conditions: Conditions, situations: Sequence[Situation], tools: Toolbo
 def _paper(situations: Sequence[Situation], tools: Toolbox) -> list[Tensor]:
     def paper(situation: Situation) -> Conditioning:
         known = tools.paper_known[situation.landmarks][situation.subject.case.number]
-        return tools.condition(situation)[0].with_identity(known.identity)
+        return tools.condition(situation).with_identity(known.identity.vector)
 
     return _diffuse(paper, situations, tools, tools.paper, tools.settings.paper_steps)
 

@@ -8,7 +8,7 @@ both kinds are measured in the same pixels.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -19,12 +19,12 @@ from ..errors import IDFSRError
 from ..faces.face import Face
 from ..faces.points import five_from_dense
 from ..geometry import Alignment, resize_matrix
+from ..identity.embedding import IdentityEmbedding
 from ..options import RestoreOptions
 from ..pretraining.data import MARGIN, PHOTO_SIZE
 from ..pretraining.degradations import degrade
 from ..references import Reference
 from ..steps import (
-    WarpedSet,
     align,
     dense_landmarks,
     low_resolution_face,
@@ -49,7 +49,12 @@ class Known:
     """What is known of a person: the photos as the restoration sees them, and their identity."""
 
     photos: tuple[Reference, ...]
-    identity: Tensor  # [D]
+    identity: IdentityEmbedding
+
+    def alone(self) -> Known:
+        """The same with the first photo only."""
+        vector = torch.nn.functional.normalize(self.photos[0].embedding, dim=0)
+        return Known(photos=self.photos[:1], identity=replace(self.identity, vector=vector, photos=1, kind="single"))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,9 +77,7 @@ class Situation:
         """True five keypoints [5, 2] in pixels of the truth."""
         return self.subject.target.keypoints - MARGIN
 
-    def condition(
-        self, known: Known, options: RestoreOptions, analyzer: FaceAnalyzer
-    ) -> tuple[Conditioning, WarpedSet]:
+    def condition(self, known: Known, options: RestoreOptions, analyzer: FaceAnalyzer) -> Conditioning:
         """What the denoiser sees when this person is thought to be ``known``; the best reference is the style."""
         assert self.face is not None
         assert self.alignment is not None
@@ -82,7 +85,7 @@ class Situation:
         points = dense_landmarks(analyzer, self.picture, self.face, self.alignment)
         mask = make_mask(points, SIZE / lr.shape[-1], options, SIZE)
         warped = warp_references(known.photos, points, lr, mask, options)
-        return make_conditioning(lr, mask, warped, known.identity), warped
+        return make_conditioning(lr, mask, warped, known.identity.vector)
 
     def to_truth(self, crop: Tensor) -> Tensor:
         """A restored crop [1, 3, S, S] in the pixels of the truth."""
@@ -209,12 +212,14 @@ def know_person(
         )
         for place, (photo, (_, dense)) in enumerate(zip(photos, seen, strict=True))
     )
-    return Known(photos=references, identity=_pooled(vectors, quality))
+    return Known(photos=references, identity=_pooled(vectors, quality, encoder))
 
 
-def _pooled(vectors: Tensor, quality: Tensor) -> Tensor:
-    mean = (vectors * quality.clamp_min(1e-6)[:, None]).sum(0)
-    return mean / mean.norm().clamp_min(1e-12)
+def _pooled(vectors: Tensor, quality: Tensor, encoder: IdentityEncoder) -> IdentityEmbedding:
+    mean = torch.nn.functional.normalize((vectors * quality.clamp_min(1e-6)[:, None]).sum(0), dim=0)
+    return IdentityEmbedding(
+        vector=mean, encoder=encoder.name, encoder_hash=encoder.hash, photos=len(vectors), kind="pooled"
+    )
 
 
 def _points(photo: Photo, landmarks: str, analyzer: FaceAnalyzer | None) -> tuple[np.ndarray, np.ndarray]:

@@ -1,0 +1,179 @@
+"""Opens what a run needs: the photos of people never seen, the measuring models, the bundles."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ..bundle import Bundle
+from ..errors import ArgumentError, MissingPackageError
+from ..fitting import FittingSettings
+from ..runtime import Runtime
+from .fit_people import fit_people
+from .harness import Study
+from .measuring import Instruments
+from .methods import METHODS, Toolbox, chosen
+from .protocol import EvaluationSettings, choose_cases, load_subjects
+from .situations import Known, know_person
+
+if TYPE_CHECKING:
+    from ..faces.analyzer import FaceAnalyzer
+    from ..identity.encoders import IdentityEncoder
+    from .protocol import Subject
+
+# Where each encoder lies in the folder of shared models.
+ENCODER_PATHS = {
+    "mbf_y1": "insightface/models/mbf_y1",
+    "edge_xs": "insightface/models/edge_xs",
+    "mobileface_v2": "mobileface_v2.onnx",
+}
+LANDMARK_MODEL = "pfld_68.onnx"
+
+
+def shared_folder() -> Path:
+    """The folder with research photos and models: ``IDFSR_SHARED``, or ``../shared`` beside the project."""
+    return Path(os.environ.get("IDFSR_SHARED", Path(__file__).resolve().parents[3] / "shared"))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sources:
+    """Where photos and models come from."""
+
+    faces: Path  # folder with index.jsonl and tar files
+    weights: Path  # folder with the measuring models
+    split: str = "val"
+
+    @staticmethod
+    def shared(folder: Path | None = None) -> Sources:
+        """The folders of the shared material."""
+        folder = folder or shared_folder()
+        return Sources(faces=folder / "data" / "faces", weights=folder / "weights")
+
+
+def open_encoders(names: Sequence[str], weights: Path, runtime: Runtime) -> dict[str, IdentityEncoder]:
+    """The measuring encoders: names of :data:`ENCODER_PATHS`, or paths of a model pack or ONNX file."""
+    from ..identity.encoders import open_encoder
+
+    found = {}
+    for name in names:
+        path = weights / ENCODER_PATHS[name] if name in ENCODER_PATHS else Path(name)
+        if not path.exists():
+            known = ", ".join(ENCODER_PATHS)
+            raise MissingPackageError(f"encoder {name}", f"nothing at {path}", f"use {known} or the path of a model")
+        found[name if name in ENCODER_PATHS else path.stem] = open_encoder(path, runtime=runtime)
+    return found
+
+
+def open_instruments(settings: EvaluationSettings, sources: Sources, runtime: Runtime) -> Instruments:
+    """Encoders and landmark model; none of them takes part in a restoration."""
+    from ..faces.dense_onnx import DenseLandmarkModel
+
+    landmarks = DenseLandmarkModel(sources.weights / LANDMARK_MODEL)
+    return Instruments(encoders=open_encoders(settings.encoders, sources.weights, runtime), landmarks=landmarks)
+
+
+def open_study(
+    settings: EvaluationSettings,
+    sources: Sources,
+    folder: Path,
+    runtime: Runtime,
+    *,
+    bundle: Bundle,
+    analyzer: FaceAnalyzer | None = None,
+    encoder: IdentityEncoder | None = None,
+    paper: Bundle | None = None,
+    paper_encoder: IdentityEncoder | None = None,
+    fitting: FittingSettings | None = None,
+    say: Callable[[str], None] = print,
+) -> Study:
+    """Everything for a run.
+
+    Args:
+        settings: the protocol.
+        sources: photos and measuring models.
+        folder: where figures, pictures and fitted identities are kept.
+        runtime: device and precision.
+        bundle: ours; one without a denoiser gives the composites only.
+        analyzer: finds faces; None takes the bundle's.
+        encoder: makes the identity that the denoiser reads; None takes the bundle's.
+        paper: a bundle with the paper's form of the denoiser.
+        paper_encoder: the same for the paper's form; None takes that bundle's, or else ``encoder``.
+        fitting: how to fit identities; None leaves the fitted method out.
+        say: told about every set as it is done.
+    """
+    from ..pretraining.data import read_archive
+
+    instruments = open_instruments(settings, sources, runtime)
+    library = read_archive(sources.faces, sources.split)
+    further = max(settings.fit_photos - settings.references, 0) if fitting else 0
+    subjects = load_subjects(library, choose_cases(library, settings), instruments.landmarks, further)
+    available = _available(settings, bundle, paper, fitting)
+    methods = chosen(settings.methods, available)
+    analyzer = analyzer or bundle.analyzer
+    encoder = encoder or (bundle.encoder if "encoder" in bundle.parts else next(iter(instruments.encoders.values())))
+    tools = Toolbox(
+        settings=settings,
+        runtime=runtime,
+        denoiser=bundle.denoiser if "denoiser" in bundle.parts else None,
+        analyzer=analyzer,
+        paper=paper.denoiser if paper else None,
+        known=_known(subjects, settings, encoder, analyzer),
+    )
+    if paper:
+        reader = paper_encoder or (paper.encoder if "encoder" in paper.parts else encoder)
+        tools.paper_known = tools.known if reader is encoder else _known(subjects, settings, reader, analyzer)
+    weights = _weights(bundle, paper, encoder, analyzer, fitting)
+    if fitting and any(method.needs == "fitted" for method in methods):
+        people = [know_person((*s.references, *s.further), "found", encoder, analyzer) for s in subjects]
+        place = folder / f"fitted-{weights}-{settings.seed}-{settings.references}-{settings.fit_photos}"
+        identities, _ = fit_people(bundle.denoiser, encoder, people, place, fitting, runtime, say)
+        tools.fitted = {number: identity.vector for number, identity in enumerate(identities)}
+    return Study(
+        settings=settings,
+        subjects=subjects,
+        methods=methods,
+        tools=tools,
+        instruments=instruments,
+        folder=folder,
+        weights=weights,
+        say=say,
+    )
+
+
+def _available(
+    settings: EvaluationSettings, bundle: Bundle, paper: Bundle | None, fitting: FittingSettings | None
+) -> list[str]:
+    """What the methods may need and is there."""
+    ours = "denoiser" in bundle.parts
+    if not ours and fitting:
+        raise ArgumentError("--fit", "a bundle without a denoiser", "name a bundle that holds one")
+    unknown = [name for name in settings.methods if name not in METHODS]
+    if unknown:
+        raise ArgumentError("--methods", ", ".join(unknown), f"use some of {', '.join(METHODS)}")
+    return ["denoiser"] * ours + ["paper"] * (paper is not None) + ["fitted"] * (fitting is not None)
+
+
+def _known(
+    subjects: Sequence[Subject], settings: EvaluationSettings, encoder: IdentityEncoder, analyzer: FaceAnalyzer
+) -> dict[str, list[Known]]:
+    return {
+        kind: [know_person(subject.references, kind, encoder, analyzer) for subject in subjects]
+        for kind in settings.landmarks
+    }
+
+
+def _weights(
+    bundle: Bundle,
+    paper: Bundle | None,
+    encoder: IdentityEncoder,
+    analyzer: FaceAnalyzer,
+    fitting: FittingSettings | None,
+) -> str:
+    """A short name for all the weights and the fitting, so that figures of other ones are never mixed in."""
+    values = [bundle.hash, paper.hash if paper else "", encoder.hash, analyzer.name, asdict(fitting) if fitting else ""]
+    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:12]
