@@ -5,7 +5,7 @@ from __future__ import annotations
 import platform
 import statistics
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +15,7 @@ from torch import Tensor
 
 from ..diffusion.conditioning import Conditioning
 from ..diffusion.sampling import autocast
-from ..errors import ArgumentError
+from ..errors import ArgumentError, MissingPackageError
 from ..fitting import FittingSettings, fit_identity
 from ..geometry import ffhq_template
 from ..identity.embedding import IdentityEmbedding
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from ..diffusion.denoiser import Denoiser
     from ..identity.encoders import IdentityEncoder
 
+BENCH_FORMAT = "idfsr-bench"
 RESTORE_LIMIT = 1.10  # restoring a crop over its bare forwards
 FIT_LIMIT = 1.15  # a fitting step over a bare forward and backward
 WARP_LIMIT = 5.0  # skimage's piecewise affine over ours
@@ -247,7 +248,10 @@ def _warp_problem() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 
 def _skimage_warp(image: np.ndarray, source: np.ndarray, target: np.ndarray) -> np.ndarray:
-    from skimage.transform import PiecewiseAffineTransform, warp
+    try:
+        from skimage.transform import PiecewiseAffineTransform, warp
+    except ImportError as error:
+        raise MissingPackageError("package scikit-image", "not installed", "pip install scikit-image") from error
 
     corners = np.array([[x, y] for x in (-64.0, WARP_SIZE + 64) for y in (-64.0, WARP_SIZE + 64)])
     inverse = PiecewiseAffineTransform()
@@ -274,18 +278,26 @@ def random_condition(denoiser: Denoiser, batch: int, runtime: Runtime, places: i
     )
 
 
-def bench_table(ratios: list[Ratio], memory: Mapping[str, float]) -> str:
-    """The ratios and the peak memory (MiB by kind) as a table in Markdown."""
+def bench_report(ratios: Sequence[Ratio], memory: Mapping[str, float], about: Mapping[str, Any]) -> dict[str, Any]:
+    """The whole report as plain values: ``memory`` is the peak in MiB by kind."""
+    return {
+        "format": BENCH_FORMAT,
+        "about": {**about, **machine()},
+        "ratios": [each.to_dict() for each in ratios],
+        "memory": dict(memory),
+    }
+
+
+def bench_table(report: Mapping[str, Any]) -> str:
+    """A report as a table in Markdown."""
     lines = ["| | ratio | limit | | median | of |", "| --- | --- | --- | --- | --- | --- |"]
-    for each in ratios:
-        sign, word = (">=" if each.at_least else "<="), ("kept" if each.passed else "**missed**")
-        times = f"{_shown(each.seconds)} | {_shown(each.base)}"
-        lines.append(f"| {each.what} | {each.ratio:.2f} | {sign} {each.limit:.2f} | {word} | {times} |")
-    lines += [
-        "",
-        "Peak memory: " + (", ".join(f"{value:.0f} MiB {name}" for name, value in memory.items()) or "unknown"),
-    ]
-    return "\n".join(lines)
+    for each in report["ratios"]:
+        sign, word = (">=" if each["at_least"] else "<="), ("kept" if each["passed"] else "**missed**")
+        times = f"{_shown(each['seconds'])} | {_shown(each['base'])}"
+        lines.append(f"| {each['what']} | {each['ratio']:.2f} | {sign} {each['limit']:.2f} | {word} | {times} |")
+    memory = ", ".join(f"{value:.0f} MiB {name}" for name, value in report["memory"].items()) or "unknown"
+    about = ", ".join(f"{name} {value}" for name, value in report["about"].items())
+    return "\n".join([*lines, "", f"Peak memory {memory}; {about}."])
 
 
 def _shown(seconds: float) -> str:

@@ -77,6 +77,8 @@ class Study:
             try:
                 if situation.face is not None:
                     self.tools.condition(situation)
+                if self.tools.known[landmarks][subject.case.number].refused and not situation.failure:
+                    situation = replace(situation, failure="references taken for several people")
             except IDFSRError as error:
                 situation = replace(situation, face=None, alignment=None, failure=_named(error))
             made.append(situation)

@@ -31,7 +31,7 @@ class Toolbox:
     settings: EvaluationSettings
     runtime: Runtime
     denoiser: Denoiser | None
-    analyzer: FaceAnalyzer
+    analyzer: FaceAnalyzer | None  # None only where all landmarks are true ones
     paper: Denoiser | None = None
     known: dict[str, list[Known]] = field(default_factory=dict)  # by kind of landmarks, in the order of the cases
     paper_known: dict[str, list[Known]] = field(default_factory=dict)  # the same by the paper form's own encoder

@@ -114,7 +114,8 @@ def open_study(
     subjects = load_subjects(library, choose_cases(library, settings), instruments.landmarks, further)
     available = _available(settings, bundle, paper, fitting)
     methods = chosen(settings.methods, available)
-    analyzer = analyzer or bundle.analyzer
+    if analyzer is None and ("found" in settings.landmarks or "analyzer" in bundle.parts):
+        analyzer = bundle.analyzer
     encoder = encoder or (bundle.encoder if "encoder" in bundle.parts else next(iter(instruments.encoders.values())))
     tools = Toolbox(
         settings=settings,
@@ -129,7 +130,7 @@ def open_study(
         tools.paper_known = tools.known if reader is encoder else _known(subjects, settings, reader, analyzer)
     weights = _weights(bundle, paper, encoder, analyzer, fitting)
     if fitting and any(method.needs == "fitted" for method in methods):
-        people = [know_person((*s.references, *s.further), "found", encoder, analyzer) for s in subjects]
+        people = [know_person((*s.references, *s.further), settings.landmarks[0], encoder, analyzer) for s in subjects]
         place = folder / f"fitted-{weights}-{settings.seed}-{settings.references}-{settings.fit_photos}"
         identities, _ = fit_people(bundle.denoiser, encoder, people, place, fitting, runtime, say)
         tools.fitted = {number: identity.vector for number, identity in enumerate(identities)}
@@ -159,7 +160,7 @@ def _available(
 
 
 def _known(
-    subjects: Sequence[Subject], settings: EvaluationSettings, encoder: IdentityEncoder, analyzer: FaceAnalyzer
+    subjects: Sequence[Subject], settings: EvaluationSettings, encoder: IdentityEncoder, analyzer: FaceAnalyzer | None
 ) -> dict[str, list[Known]]:
     return {
         kind: [know_person(subject.references, kind, encoder, analyzer) for subject in subjects]
@@ -171,9 +172,15 @@ def _weights(
     bundle: Bundle,
     paper: Bundle | None,
     encoder: IdentityEncoder,
-    analyzer: FaceAnalyzer,
+    analyzer: FaceAnalyzer | None,
     fitting: FittingSettings | None,
 ) -> str:
     """A short name for all the weights and the fitting, so that figures of other ones are never mixed in."""
-    values = [bundle.hash, paper.hash if paper else "", encoder.hash, analyzer.name, asdict(fitting) if fitting else ""]
+    values = [
+        bundle.hash,
+        paper.hash if paper else "",
+        encoder.hash,
+        analyzer.name if analyzer else "",
+        asdict(fitting) if fitting else "",
+    ]
     return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:12]

@@ -13,7 +13,9 @@ import torch
 from ..errors import ArgumentError
 from ..images import to_tensor, to_uint8, write_image
 from ..pretraining.data import MARGIN
+from .harness import load_pictures
 from .protocol import Subject
+from .report import encoders_of
 from .results import Evaluation, ResultSet
 
 TILE = 128
@@ -133,3 +135,45 @@ def _truth_tile(subject: Subject) -> Tile:
 
 def _inner(image: torch.Tensor) -> torch.Tensor:
     return image[..., MARGIN:-MARGIN, MARGIN:-MARGIN]
+
+
+def save_sheets(evaluation: Evaluation, subjects: Sequence[Subject], output: Path, count: int) -> list[Path]:
+    """For every scale and kind of landmarks: the first ``count`` people, the six worst and the six best.
+
+    Args:
+        evaluation: a run whose pictures lie in ``output/sets``.
+        subjects: its people.
+        output: where the sheets go.
+        count: people on the first sheet.
+
+    Returns:
+        The files, named ``sheet-16x-found-first.png`` and so on.
+    """
+    encoder = encoders_of(evaluation)[0]
+    paths = []
+    for scale, landmarks in dict.fromkeys((each.scale, each.landmarks) for each in evaluation.sets if each.scale):
+        block = [each for each in evaluation.sets if (each.scale, each.landmarks) == (scale, landmarks)]
+        methods = [name for name in _SHOWN if any(each.method == name for each in block)]
+        judged = evaluation.get(methods[-1], scale, landmarks) if methods else None
+        if judged is None:
+            continue
+        pictures = {name: load_pictures(output / "sets", f"{name}-{scale}x-{landmarks}") for name in methods}
+        worst, best = extremes(judged, encoder)
+        for kind, places in (("first", list(range(min(count, len(subjects))))), ("worst", worst), ("best", best)):
+            sheet = comparison(
+                evaluation,
+                pictures,
+                subjects,
+                places,
+                scale=scale,
+                landmarks=landmarks,
+                methods=methods,
+                encoder=encoder,
+                title=f"{scale}x, landmarks {landmarks}, {kind} by {judged.method}, identity similarity by {encoder}",
+            )
+            paths.append(output / f"sheet-{scale}x-{landmarks}-{kind}.png")
+            sheet.save(paths[-1])
+    return paths
+
+
+_SHOWN = ("composite_best", "paper", "other_person", "pooled", "fitted")  # the last one measured is the judged one

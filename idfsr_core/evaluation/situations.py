@@ -15,11 +15,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..errors import IDFSRError
+from ..errors import DifferentPeopleError, IDFSRError
 from ..faces.face import Face
 from ..faces.points import five_from_dense
 from ..geometry import Alignment, resize_matrix
 from ..identity.embedding import IdentityEmbedding
+from ..identity.pooling import PoolingSettings, pool
 from ..options import RestoreOptions
 from ..pretraining.data import MARGIN, PHOTO_SIZE
 from ..pretraining.degradations import degrade
@@ -50,6 +51,7 @@ class Known:
 
     photos: tuple[Reference, ...]
     identity: IdentityEmbedding
+    refused: bool = False  # the pooling took the photos for several people; they are used all the same, and counted
 
     def alone(self) -> Known:
         """The same with the first photo only."""
@@ -77,15 +79,24 @@ class Situation:
         """True five keypoints [5, 2] in pixels of the truth."""
         return self.subject.target.keypoints - MARGIN
 
-    def condition(self, known: Known, options: RestoreOptions, analyzer: FaceAnalyzer) -> Conditioning:
+    def condition(self, known: Known, options: RestoreOptions, analyzer: FaceAnalyzer | None) -> Conditioning:
         """What the denoiser sees when this person is thought to be ``known``; the best reference is the style."""
         assert self.face is not None
         assert self.alignment is not None
         lr = low_resolution_face(self.picture, self.alignment)
-        points = dense_landmarks(analyzer, self.picture, self.face, self.alignment)
+        points = self._points(analyzer)
         mask = make_mask(points, SIZE / lr.shape[-1], options, SIZE)
         warped = warp_references(known.photos, points, lr, mask, options)
         return make_conditioning(lr, mask, warped, known.identity.vector)
+
+    def _points(self, analyzer: FaceAnalyzer | None) -> Tensor:
+        """Landmarks [1, 68, 2] in crop pixels."""
+        assert self.face is not None
+        assert self.alignment is not None
+        if self.face.landmarks is None:
+            assert analyzer is not None  # found faces only come from one
+            return dense_landmarks(analyzer, self.picture, self.face, self.alignment)
+        return torch.as_tensor(self.alignment.to_crop(self.face.landmarks), dtype=torch.float32)[None]
 
     def to_truth(self, crop: Tensor) -> Tensor:
         """A restored crop [1, 3, S, S] in the pixels of the truth."""
@@ -202,6 +213,7 @@ def know_person(
     with torch.inference_mode():
         result = encoder.embed(torch.cat([photo.image for photo in photos]), keypoints)
     vectors, quality = result.vectors.float().cpu().clone(), result.quality.float().cpu().clone()
+    identity, refused = _pooled(vectors, quality, encoder)
     references = tuple(
         Reference(
             name=f"{place}",
@@ -212,14 +224,15 @@ def know_person(
         )
         for place, (photo, (_, dense)) in enumerate(zip(photos, seen, strict=True))
     )
-    return Known(photos=references, identity=_pooled(vectors, quality, encoder))
+    return Known(photos=references, identity=identity, refused=refused)
 
 
-def _pooled(vectors: Tensor, quality: Tensor, encoder: IdentityEncoder) -> IdentityEmbedding:
-    mean = torch.nn.functional.normalize((vectors * quality.clamp_min(1e-6)[:, None]).sum(0), dim=0)
-    return IdentityEmbedding(
-        vector=mean, encoder=encoder.name, encoder_hash=encoder.hash, photos=len(vectors), kind="pooled"
-    )
+def _pooled(vectors: Tensor, quality: Tensor, encoder: IdentityEncoder) -> tuple[IdentityEmbedding, bool]:
+    """The pooled identity, and whether the photos were taken for several people."""
+    try:
+        return pool(vectors, quality, encoder).identity, False
+    except DifferentPeopleError:
+        return pool(vectors, quality, encoder, settings=PoolingSettings(check=False)).identity, True
 
 
 def _points(photo: Photo, landmarks: str, analyzer: FaceAnalyzer | None) -> tuple[np.ndarray, np.ndarray]:
