@@ -1,0 +1,66 @@
+"""The shipped encoder: ours, small, made for poor photos, and differentiable from the picture on."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from ..errors import FileFormatError
+from .aligning import align_faces
+from .encoders import Embedded
+from .hashing import weights_hash
+from .network import EncoderConfig, EncoderNetwork
+
+
+class CompactEncoder:
+    """An :class:`EncoderNetwork` behind the interface of all encoders; frozen.
+
+    Args:
+        network: trained weights; set to evaluation mode, its parameters take no gradient any more.
+    """
+
+    name = "compact"
+
+    def __init__(self, network: EncoderNetwork) -> None:
+        self.network = network.eval().requires_grad_(False)
+        self.hash = weights_hash(network.state_dict())
+
+    @staticmethod
+    def from_state(config: EncoderConfig | Mapping, state: Mapping[str, Tensor]) -> CompactEncoder:
+        """Build the network and fill it.
+
+        Raises:
+            ArgumentError: the configuration makes no sense.
+            FileFormatError: the tensors do not fit it or are not finite.
+        """
+        config = config if isinstance(config, EncoderConfig) else EncoderConfig.from_dict(dict(config))
+        network = EncoderNetwork(config)
+        try:
+            network.load_state_dict(state)
+        except RuntimeError as error:
+            reason = str(error).splitlines()[0]
+            raise FileFormatError("encoder weights", reason, "give the weights of this configuration") from error
+        if not all(bool(value.isfinite().all()) for value in state.values()):
+            raise FileFormatError("encoder weights", "not finite", "train again or take another checkpoint")
+        return CompactEncoder(network)
+
+    @property
+    def dim(self) -> int:
+        """Length of a vector."""
+        return self.network.config.dim
+
+    def to(self, device: str | torch.device) -> CompactEncoder:
+        """Move the weights; returns itself."""
+        self.network.to(device)
+        return self
+
+    def embed(self, image: Tensor, keypoints: Tensor) -> Embedded:
+        """Embed one face of each picture; see :class:`IdentityEncoder`. Gradients reach the picture and the points.
+
+        The quality is the predicted cosine between this vector and that of a clean copy of the photo.
+        """
+        vectors, quality = self.network(align_faces(image, keypoints))
+        return Embedded(vectors=functional.normalize(vectors.float()), quality=quality.float())
