@@ -10,8 +10,8 @@ from torch import Tensor
 
 from .errors import ArgumentError
 from .fields import METHODS as METHODS
+from .fields import SMOOTHING, warp_field
 from .fields import thin_plate_spline_field as thin_plate_spline_field
-from .fields import warp_field
 from .geometry import oversampling_for, preshrink, sample, similarity_from_points, transform_points, warp_affine
 from .images import down
 
@@ -36,6 +36,7 @@ def warp_reference(
     size: int = 128,
     method: str = "tps",
     *,
+    smoothing: float = SMOOTHING,
     feather: float = 0.04,
 ) -> WarpedReference:
     """Draw a reference photo so that its landmarks lie on those of the low-resolution face.
@@ -48,6 +49,7 @@ def warp_reference(
         target_points: the face's landmarks [B, N, 2] in crop pixels.
         size: side S of the crop.
         method: "similarity", "affine", "tps" (thin-plate spline) or "piecewise" (affine).
+        smoothing: of the spline, see :func:`idfsr_core.fields.thin_plate_spline`.
         feather: fraction of S over which the coverage fades at the photo's border.
     """
     wide = torch.float64 if image.dtype == torch.float64 else torch.float32
@@ -56,7 +58,7 @@ def warp_reference(
     shrink = float((1 / scale).max())
     reduced, factor = preshrink(image, shrink)
     k = oversampling_for(shrink / factor)
-    field = warp_field((source + 0.5) / factor - 0.5, target, size, method, oversampling=k)
+    field = warp_field((source + 0.5) / factor - 0.5, target, size, method, smoothing=smoothing, oversampling=k)
     drawn = sample(reduced, field, padding="border")
     cover = _coverage(field, reduced.shape[-1], reduced.shape[-2], scale.view(-1, 1, 1) * factor / (feather * size))
     if k > 1:
@@ -199,6 +201,7 @@ def _reasons(target: FaceDescription, references: FaceDescription, residuals: li
 
 _STEP = 0.25  # crop pixels: of the finite differences
 _SPREAD = 2.0  # crop pixels: how far off the landmarks are expected to be
+_MISFIT = 4.0  # two photos differ by more than noise: so much less is a difference believed (chosen on training photos)
 _GAIN = (0.5, 2.0)  # between these the reference's contrast may be changed, per channel
 
 
@@ -207,7 +210,7 @@ class RefinedReference(WarpedReference):
     """A nudged reference, and what that gained."""
 
     matrix: Tensor  # [B, 2, 3]: old place -> new place in crop pixels; apply it to the target landmarks to warp afresh
-    error_before: Tensor  # [B] RMS difference from the low-resolution pixels, contrast and brightness taken out
+    error_before: Tensor  # [B] RMS difference from the low-resolution pixels, contrast and shading taken out
     error_after: Tensor  # [B], never above error_before
 
 
@@ -224,10 +227,13 @@ def refine_warp(
     """Move a warped reference a little so that its low band agrees better with the low-resolution face.
 
     Landmarks found on a face of 8 pixels are off by a pixel of the crop or more. The low-resolution pixels know better,
-    as far as a few parameters go. Minimised, over a similarity or affine transform and over a gain and an offset per
-    channel, is the squared difference between ``down(moved reference)`` and those pixels, by damped Gauss-Newton steps
-    with a pull to the start (method and constants are ours). A step that does not lower the error is not taken; a
+    as far as a few parameters go. Minimised, over a similarity or affine transform and over a gain and a linear shading
+    per channel, is the squared difference between ``down(moved reference)`` and those pixels, by damped Gauss-Newton
+    steps with a pull to the start (method and constants are ours). A step that does not lower the error is not taken; a
     reference that cannot be improved comes back as it was.
+
+    The gain is small where the landmarks are right: light and expression differ between two photos, and at 16x and more
+    few pixels speak. It pays at 8x and for landmarks three or more pixels off.
 
     Args:
         warped: the reference, [B, 3, S, S].
@@ -241,7 +247,7 @@ def refine_warp(
     if kind not in ("similarity", "affine"):
         raise ArgumentError("kind", kind, "use similarity or affine")
     problem = _Problem(warped, lr, scale or warped.image.shape[-1] / lr.shape[-1], mask, kind)
-    theta = problem.target.new_zeros(lr.shape[0], 4 if kind == "similarity" else 6)
+    theta = problem.plain.new_zeros(lr.shape[0], 4 if kind == "similarity" else 6)
     error, before = problem.error(theta), problem.error(theta)
     damping = torch.full_like(error, 1e-2)
     reach = limit * warped.image.shape[-1]
@@ -261,12 +267,19 @@ class _Problem:
     def __init__(self, warped: WarpedReference, lr: Tensor, scale: float, mask: Tensor | None, kind: str) -> None:
         self.warped, self.scale, self.kind = warped, scale, kind
         self.size = warped.image.shape[-1]
-        self.source = torch.cat((warped.image, warped.coverage), 1).detach().float()
-        self.target = (down(lr, scale) if lr.shape[-1] == self.size else lr).detach().float()
-        self.weight = down(warped.coverage.detach().float() * (1.0 if mask is None else mask.float()), scale)
-        if self.target.shape[-2:] != self.weight.shape[-2:]:
-            size = tuple(self.weight.shape[-2:])
+        self.source = warped.image.detach().float()
+        target = (down(lr, self.scale) if lr.shape[-1] == self.size else lr).detach().float()
+        weight = down(warped.coverage.detach().float() * (1.0 if mask is None else mask.float()), self.scale)
+        if target.shape[-2:] != weight.shape[-2:]:
+            size = tuple(weight.shape[-2:])
             raise ArgumentError("low-resolution face", tuple(lr.shape), f"give {size} pixels, or the crop's own size")
+        weight = weight.flatten(2).mT
+        self.count = weight.sum((1, 2)).clamp(min=1)  # low-resolution pixels in view
+        self.root = (weight / weight.sum(1, keepdim=True).clamp(min=1e-6)).sqrt()
+        y, x = torch.meshgrid(*(torch.linspace(-1, 1, n).to(target) for n in target.shape[-2:]), indexing="ij")
+        shading = torch.stack((torch.ones_like(x), x, y), -1).view(1, -1, 3)
+        self.shading = torch.linalg.qr(self.root * shading + 1e-9).Q
+        self.plain = self._without_shading(target)
 
     def matrix(self, theta: Tensor) -> Tensor:
         """[B, 2, 3] for nudges about the crop's centre."""
@@ -282,16 +295,16 @@ class _Problem:
         return torch.cat((linear, shift[..., None]), 2)
 
     def residual(self, theta: Tensor) -> Tensor:
-        """Weighted differences [B, 3 * n * n], gain and offset per channel fitted."""
-        seen = down(
-            warp_affine(self.source[:, :3], self.matrix(theta), self.size, padding="border"), self.scale
-        ).flatten(2)
-        w, y = self.weight.flatten(2), self.target.flatten(2)
-        w = w / w.sum(2, keepdim=True).clamp(min=1e-6)
-        seen_mean, y_mean = (w * seen).sum(2, keepdim=True), (w * y).sum(2, keepdim=True)
-        seen, y = seen - seen_mean, y - y_mean
-        gain = (w * seen * y).sum(2, keepdim=True) / (w * seen * seen).sum(2, keepdim=True).clamp(min=1e-8)
-        return (w.sqrt() * (gain.clamp(*_GAIN) * seen - y)).flatten(1)
+        """Weighted differences [B, 3 * n * n], with gain and shading per channel fitted."""
+        seen = down(warp_affine(self.source, self.matrix(theta), self.size, padding="border"), self.scale)
+        seen = self._without_shading(seen)
+        gain = (seen * self.plain).sum(1, keepdim=True) / seen.square().sum(1, keepdim=True).clamp(min=1e-8)
+        return (gain.clamp(*_GAIN) * seen - self.plain).flatten(1)
+
+    def _without_shading(self, image: Tensor) -> Tensor:
+        """Weighted pixels [B, n * n, 3] less their projection on the shading."""
+        values = image.flatten(2).mT * self.root
+        return values - self.shading @ (self.shading.mT @ values)
 
     def error(self, theta: Tensor) -> Tensor:
         """RMS difference [B]."""
@@ -302,7 +315,7 @@ class _Problem:
         base = self.residual(theta)
         units = torch.eye(theta.shape[1]).to(theta) * _STEP
         slopes = torch.stack([(self.residual(theta + u) - base) / _STEP for u in units], 2)
-        pull = (noise.square() * 3 / self.weight.flatten(1).sum(1).clamp(min=1) / _SPREAD**2).view(-1, 1, 1)
+        pull = (noise.square() * 3 * _MISFIT / (self.count * _SPREAD**2)).view(-1, 1, 1)
         normal = slopes.mT @ slopes
         diagonal = torch.diag_embed(normal.diagonal(dim1=1, dim2=2)) * damping.view(-1, 1, 1)
         left = normal + diagonal + (pull + 1e-12) * torch.eye(theta.shape[1]).to(theta)
