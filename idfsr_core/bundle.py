@@ -245,8 +245,9 @@ def _add(sha: hashlib._Hash, name: str, tensor: Tensor) -> None:
     sha.update(tensor.contiguous().reshape(-1).view(torch.uint8).numpy().data)
 
 
-def _config(network: Any) -> dict[str, Any]:
-    return network.config() if callable(network.config) else network.config.to_dict()
+def _config(network: nn.Module) -> dict[str, Any]:
+    config: Any = network.config
+    return config() if callable(config) else config.to_dict()
 
 
 def _build(path: Path, part: str, config: dict[str, Any]) -> nn.Module:

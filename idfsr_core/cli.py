@@ -27,7 +27,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"idfsr {__version__}")
     subparsers = parser.add_subparsers(metavar="COMMAND", required=True)
     for command in COMMANDS:
-        summary, _, details = command.__doc__.partition("\n")
+        summary, _, details = (command.__doc__ or "").partition("\n")
         name = command.__name__.rpartition(".")[2]
         sub = subparsers.add_parser(
             name, help=summary.rstrip("."), description=summary, epilog=details.strip(), formatter_class=raw

@@ -9,9 +9,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .errors import AmbiguousFaceError, ArgumentError, FaceNotFoundError
+from .errors import AmbiguousFaceError, FaceNotFoundError
 from .faces.face import Face
 from .faces.points import five_from_dense
+from .faces.selection import check_box, left_to_right, select_face
 from .identity.embedding import IdentityEmbedding
 from .options import RestoreOptions
 from .references import embed_face
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
     from .faces.analyzer import FaceAnalyzer
     from .identity.encoders import IdentityEncoder
 
-LEAST_BOX = 4.0  # pixels; a thinner box holds no face
 LEAST_LEAD = 0.05  # by which the likest face must lead in cosine; below it a mix-up is as likely as not
 HINT = "say which one with --face N (counted from the left) or --box x0 y0 x1 y1"
 
@@ -48,46 +48,32 @@ def find_face(
     """
     if options.box is not None:
         return face_in_box(analyzer, image, options.box), "in the given box"
-    faces = sorted(analyzer.analyze(image), key=lambda face: float(face.box[0]))
+    faces = left_to_right(analyzer.analyze(image))
     if not faces:
         size = f"no face found in {image.shape[-1]}x{image.shape[-2]} pixels"
         raise FaceNotFoundError("picture", size, "say where the face is with --box x0 y0 x1 y1")
     if isinstance(options.face, int):
-        return _by_number(faces, options.face)
+        face = select_face(faces, "left", index=options.face)
+        return face, f"number {options.face} of {_count(faces)} from the left"
     if options.face == "left":
         return faces[0], f"leftmost of {_count(faces)}"
     if options.face == "largest":
-        return max(faces, key=lambda face: face.width * face.height), f"largest of {_count(faces)}"
+        return select_face(faces, "largest"), f"largest of {_count(faces)}"
     if len(faces) == 1:
         return faces[0], "the only face found"
     return _likest(encoder, image, faces, person)
 
 
 def face_in_box(analyzer: FaceAnalyzer, image: Tensor, box: Sequence[float]) -> Face:
-    """A face of which only the box is known; the analyzer reads the landmarks inside it."""
-    width, height = image.shape[-1], image.shape[-2]
-    x0, y0, x1, y1 = box
-    shown = " ".join(f"{value:g}" for value in box)
-    if min(x1 - x0, y1 - y0) < LEAST_BOX:
-        raise ArgumentError("box", f"{shown} ({x1 - x0:g}x{y1 - y0:g} px)", "give x0 y0 x1 y1, at least 4 px a side")
-    if x0 < -0.5 or y0 < -0.5 or x1 > width or y1 > height:
-        raise ArgumentError("box", shown, f"stay inside the picture of {width}x{height} pixels")
-    landmarks = np.asarray(analyzer.landmarks(image, np.asarray(box, np.float32)), np.float32)
-    keypoints = five_from_dense(landmarks)
-    return Face(
-        box=np.asarray(box, np.float32),
-        score=1.0,
-        keypoints=keypoints,
-        landmarks=landmarks,
-        image_size=(width, height),
-    )
+    """A face of which only the box is known; the analyzer reads the landmarks inside it.
 
-
-def _by_number(faces: Sequence[Face], number: int) -> tuple[Face, str]:
-    if number >= len(faces):
-        have = f"{number}, and {_count(faces)} found"
-        raise FaceNotFoundError("--face", have, f"use 0 to {len(faces) - 1}, counted from the left")
-    return faces[number], f"number {number} of {_count(faces)} from the left"
+    Raises:
+        ArgumentError: the box lies outside the picture or is thinner than 4 px.
+    """
+    size = (image.shape[-1], image.shape[-2])
+    cut = check_box(box, size)
+    landmarks = np.asarray(analyzer.landmarks(image, cut), np.float32)
+    return Face(box=cut, score=1.0, keypoints=five_from_dense(landmarks), landmarks=landmarks, image_size=size)
 
 
 def _likest(
@@ -95,7 +81,7 @@ def _likest(
 ) -> tuple[Face, str]:
     if person is None:
         raise AmbiguousFaceError("picture", f"{len(faces)} faces: {_listed(faces)}", HINT)
-    vector = torch.as_tensor(person.vector)
+    vector = person.vector
     likeness = [
         float(torch.nn.functional.cosine_similarity(embed_face(encoder, image, face.keypoints)[0], vector, dim=0))
         for face in faces

@@ -30,7 +30,12 @@ _RANGES: dict[str, tuple[float, float]] = {
     "paste_feather": (0, 0.5),
 }
 _WHOLE = ("steps", "seed", "max_references")
-_CHOICES = {"scheduler": SCHEDULERS, "mask_mode": MASK_MODES, "warp_method": WARP_METHODS}
+_CHOICES = {
+    "scheduler": SCHEDULERS,
+    "mask_mode": MASK_MODES,
+    "warp_method": WARP_METHODS,
+    "reference_warp": WARP_METHODS,
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,9 +67,11 @@ class RestoreOptions:
     mask_forehead: float = 0.35
     """How far the mask reaches above the brows, as a fraction of the distance from chin to nose bridge, 0 to 2."""
     warp_method: str = "similarity"
-    """How a reference is brought onto the face: one of :data:`WARP_METHODS`."""
+    """How the best reference, the style, is brought onto the face: one of :data:`WARP_METHODS`."""
+    reference_warp: str = "tps"
+    """How all references, which tell the denoiser who it is, are brought onto the face."""
     refine: bool = True
-    """Shift, turn and scale the warped references by fractions of a pixel to fit the picture's own pixels better."""
+    """Shift, turn and scale the found landmarks a little, until the best reference fits the picture's own pixels."""
     max_references: int = 4
     """How many reference photos the denoiser sees, the best fitting first, 1 to 32."""
     face: str | int = "like"

@@ -13,6 +13,7 @@ from torch import Tensor
 from .errors import ArgumentError, FaceNotFoundError
 from .geometry import Alignment
 from .identity.embedding import IdentityEmbedding
+from .identity.pooling import pool
 
 if TYPE_CHECKING:
     from .faces.analyzer import FaceAnalyzer
@@ -129,5 +130,12 @@ def prepare_references(
 
 
 def _pooled(encoder: IdentityEncoder, found: list[Reference], notes: list[str]) -> PreparedReferences:
-    """Pool the embeddings; what the pooling leaves out goes from the photos too."""
-    raise NotImplementedError
+    """Pool the embeddings; a stranger goes from the photos too."""
+    vectors = torch.stack([reference.embedding for reference in found])
+    quality = torch.tensor([reference.quality for reference in found])
+    pooled = pool(vectors, quality, encoder, names=[reference.name for reference in found])
+    return PreparedReferences(
+        photos=tuple(found[index] for index in pooled.report.kept),
+        identity=pooled.identity,
+        notes=(*notes, *pooled.report.notes()),
+    )

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from .bundle import Bundle
 from .diffusion.conditioning import Conditioning
-from .errors import ArgumentError, EncoderMismatchError
+from .errors import ArgumentError
 from .face_choice import find_face
 from .geometry import Alignment
 from .identity.embedding import IdentityEmbedding
@@ -137,7 +137,7 @@ def prepare_face(
     else:
         region = mask_from_picture(mask, alignment, options).to(device)
     warped = warp_references(references.photos if references else (), landmarks, lr, region, options)
-    cond = make_conditioning(lr, region, warped, torch.as_tensor(identity.vector))
+    cond = make_conditioning(lr, region, warped, identity.vector)
     return PreparedFace(face=face, reason=reason, alignment=alignment, cond=cond, warped=warped)
 
 
@@ -212,10 +212,7 @@ def known_identity(
         if references is None:
             raise ArgumentError("references", "none, and no identity", "give photos of the person or an identity")
         return references.identity
-    have, want = (identity.encoder, identity.encoder_hash), (bundle.encoder.name, bundle.encoder.hash)
-    if have != want:
-        value = f"made by {have[0]} ({have[1][:8]}), the bundle reads {want[0]} ({want[1][:8]})"
-        raise EncoderMismatchError("identity", value, "make it again from the photos with `encode` or `fit`")
+    identity.check_encoder(bundle.encoder)
     return identity
 
 
@@ -236,7 +233,7 @@ def _prepared(
 def _similarity(bundle: Bundle, crop: Tensor, ready: PreparedFace, person: IdentityEmbedding) -> float:
     """Cosine between a crop's embedding and the person's, -1..1."""
     vector, _ = embed_face(bundle.encoder, crop, ready.keypoints)
-    return float(torch.nn.functional.cosine_similarity(vector, torch.as_tensor(person.vector), dim=0))
+    return float(torch.nn.functional.cosine_similarity(vector, person.vector, dim=0))
 
 
 def _warnings(ready: PreparedFace, size: tuple[int, int], before: float, after: float) -> list[str]:

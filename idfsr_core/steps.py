@@ -17,7 +17,7 @@ from torch import Tensor
 from .diffusion.conditioning import Conditioning
 from .diffusion.sampling import SamplingSettings, sample
 from .errors import ImageError
-from .geometry import Alignment, compose_affine
+from .geometry import Alignment, compose_affine, transform_points
 from .masking import face_mask, soft_mask, user_mask
 from .options import RestoreOptions
 from .references import Reference
@@ -84,7 +84,9 @@ class WarpedSet:
 
     names: tuple[str, ...]
     reasons: tuple[str, ...]
-    images: Tensor  # [1, K, 3, S, S]
+    style: Tensor  # [1, 3, S, S] the best one, as ``warp_method`` brings it; zeros with K = 0
+    style_coverage: Tensor  # [1, 1, S, S]
+    images: Tensor  # [1, K, 3, S, S] all of them, as ``reference_warp`` brings them
     coverages: Tensor  # [1, K, 1, S, S]
 
 
@@ -98,27 +100,44 @@ def warp_references(
         landmarks: of the low-resolution face, [1, 68, 2] in crop pixels.
         lr: [1, 3, h, h], for the refinement.
         mask: [1, 1, S, S], for the refinement.
-        options: ``warp_method``, ``refine`` and ``max_references`` are read.
+        options: ``warp_method``, ``reference_warp``, ``refine`` and ``max_references`` are read.
     """
     size = mask.shape[-1]
     if not photos:
         empty = mask.new_zeros(1, 0, 1, size, size)
-        return WarpedSet(names=(), reasons=(), images=empty.expand(-1, -1, 3, -1, -1), coverages=empty)
-    order, reasons = choose_reference(landmarks[0], torch.stack([photo.landmarks for photo in photos]))
-    chosen = [photos[int(index)] for index in order[: options.max_references]]
-    warped = [_warp(photo, landmarks, lr, mask, options) for photo in chosen]
+        nothing = torch.zeros_like(mask)
+        return WarpedSet(
+            names=(),
+            reasons=(),
+            style=nothing.expand(-1, 3, -1, -1),
+            style_coverage=nothing,
+            images=empty.expand(-1, -1, 3, -1, -1),
+            coverages=empty,
+        )
+    choice = choose_reference(landmarks[0], torch.stack([photo.landmarks for photo in photos]))
+    chosen = [photos[index] for index in choice.order[: options.max_references]]
+    if options.refine:
+        landmarks = refine_landmarks(chosen[0], landmarks, lr, mask)
+    style = _warp(chosen[0], landmarks, size, options.warp_method)
+    others = [_warp(photo, landmarks, size, options.reference_warp) for photo in chosen]
     return WarpedSet(
         names=tuple(photo.name for photo in chosen),
-        reasons=tuple(reasons[: options.max_references]),
-        images=torch.stack([each.image for each in warped], 1),
-        coverages=torch.stack([each.coverage for each in warped], 1),
+        reasons=tuple(choice.reasons[: len(chosen)]),
+        style=style.image,
+        style_coverage=style.coverage,
+        images=torch.stack([each.image for each in others], 1),
+        coverages=torch.stack([each.coverage for each in others], 1),
     )
 
 
-def _warp(photo: Reference, landmarks: Tensor, lr: Tensor, mask: Tensor, options: RestoreOptions) -> WarpedReference:
-    source = photo.landmarks[None].to(landmarks)
-    warped = warp_reference(photo.crop.to(mask), source, landmarks, mask.shape[-1], options.warp_method)
-    return refine_warp(warped, lr, mask) if options.refine else warped
+def refine_landmarks(photo: Reference, landmarks: Tensor, lr: Tensor, mask: Tensor) -> Tensor:
+    """Landmarks [1, 68, 2] moved by the similarity under which the photo's low band agrees best with the LR pixels."""
+    warped = _warp(photo, landmarks, mask.shape[-1], "similarity")
+    return transform_points(refine_warp(warped, lr, mask).matrix.to(landmarks), landmarks)
+
+
+def _warp(photo: Reference, landmarks: Tensor, size: int, method: str) -> WarpedReference:
+    return warp_reference(photo.crop.to(landmarks), photo.landmarks[None].to(landmarks), landmarks, size, method)
 
 
 def make_conditioning(lr: Tensor, mask: Tensor, warped: WarpedSet, identity: Tensor) -> Conditioning:
@@ -131,12 +150,11 @@ def make_conditioning(lr: Tensor, mask: Tensor, warped: WarpedSet, identity: Ten
         identity: [D].
     """
     count = warped.images.shape[1]
-    style = warped.images[:, 0] if count else torch.zeros_like(mask).expand(-1, 3, -1, -1)
     return Conditioning(
         lr=lr,
         mask=mask,
-        style=style,
-        style_coverage=warped.coverages[:, 0] if count else torch.zeros_like(mask),
+        style=warped.style,
+        style_coverage=warped.style_coverage,
         references=warped.images,
         reference_coverage=warped.coverages,
         reference_valid=torch.ones(1, count, dtype=torch.bool, device=mask.device),

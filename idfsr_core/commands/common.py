@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import argparse
 import os
+import signal
 import sys
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -103,6 +105,31 @@ def check_writable(folder: Path) -> None:
         raise OutputError(f"output folder {folder}", error.strerror or error, "name a folder you may write") from error
     if not os.access(folder, os.W_OK):
         raise OutputError(f"output folder {folder}", "not writable", "name a folder you may write")
+
+
+class Interrupt:
+    """Inside the ``with`` block the first Ctrl-C only asks to stop; a second one interrupts as usual."""
+
+    def __init__(self) -> None:
+        self._asked = False
+        self._before: Any = None
+
+    def asked(self) -> bool:
+        """For ``Runtime.cancelled``."""
+        return self._asked
+
+    def __enter__(self) -> Interrupt:
+        with suppress(ValueError):  # only the main thread may listen
+            self._before = signal.signal(signal.SIGINT, self._note)
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        if self._before is not None:
+            signal.signal(signal.SIGINT, self._before)
+
+    def _note(self, number: int, frame: object) -> None:
+        self._asked = True
+        signal.signal(signal.SIGINT, self._before)
 
 
 def peak_memory() -> dict[str, float]:

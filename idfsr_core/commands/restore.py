@@ -63,57 +63,35 @@ def add_option_arguments(parser: argparse.ArgumentParser) -> None:
     default = RestoreOptions()
     group = parser.add_argument_group("which face")
     choice = group.add_mutually_exclusive_group()
-    choice.add_argument(
-        "--face",
-        type=_face,
-        metavar="N",
-        default=default.face,
-        help=f"number counted from the left, from 0, or {', '.join(FACE_CHOICES)} (default: {default.face})",
-    )
-    choice.add_argument(
-        "--box",
-        type=float,
-        nargs=4,
-        metavar=("X0", "Y0", "X1", "Y1"),
-        help="the face is inside this box in pixels of the picture, at least 4 px a side; nothing is searched",
-    )
-    group.add_argument(
-        "--scale",
-        type=float,
-        metavar="1..64",
-        help="crop pixels per real pixel, if the picture was enlarged before (default: from the face's size)",
-    )
+    names = ", ".join(FACE_CHOICES)
+    text = f"number counted from the left, from 0, or {names} (default: {default.face})"
+    choice.add_argument("--face", type=_face, metavar="N", default=default.face, help=text)
+    text = "the face is inside this box in pixels of the picture, at least 4 px a side; nothing is searched"
+    choice.add_argument("--box", type=float, nargs=4, metavar=("X0", "Y0", "X1", "Y1"), help=text)
+    text = "crop pixels per real pixel, where the picture was enlarged before (default: from the face's size)"
+    group.add_argument("--scale", type=float, metavar="1..64", help=text)
     group = parser.add_argument_group("how to restore")
     for name, kind, metavar, text in _NUMBERS:
         shown = getattr(default, name)
         text += f" (default: {shown})" if shown is not None else ""
-        group.add_argument("--" + name.replace("_", "-"), type=kind, metavar=metavar, default=shown, help=text)
-    group.add_argument(
-        "--scheduler",
-        choices=SCHEDULERS,
-        default=default.scheduler,
-        help="the way from noise to picture (default: %(default)s)",
-    )
-    group.add_argument(
-        "--mask-mode",
-        choices=MASK_MODES,
-        default=default.mask_mode,
-        help="hard forgets the face, soft keeps its pixels the more the milder the scale (default: %(default)s)",
-    )
-    group.add_argument(
-        "--warp-method",
-        choices=WARP_METHODS,
-        default=default.warp_method,
-        help="how a reference is brought onto the face (default: %(default)s)",
-    )
-    group.add_argument(
-        "--refine",
-        action=argparse.BooleanOptionalAction,
-        default=default.refine,
-        help="fit the warped references to the picture's pixels by fractions of a pixel (default: %(default)s)",
-    )
+        group.add_argument(_flag(name), type=kind, metavar=metavar, default=shown, help=text)
+    for name, choices, text in _CHOICES:
+        shown = getattr(default, name)
+        group.add_argument(_flag(name), choices=choices, default=shown, help=f"{text} (default: {shown})")
+    text = "fit the landmarks to the picture's own pixels, by help of the best reference (default: %(default)s)"
+    group.add_argument("--refine", action=argparse.BooleanOptionalAction, default=default.refine, help=text)
 
 
+def _flag(name: str) -> str:
+    return "--" + name.replace("_", "-")
+
+
+_CHOICES = (
+    ("scheduler", SCHEDULERS, "the way from noise to picture"),
+    ("mask_mode", MASK_MODES, "hard forgets the face, soft keeps the more of its pixels the milder the scale"),
+    ("warp_method", WARP_METHODS, "how the best reference is brought onto the face"),
+    ("reference_warp", WARP_METHODS, "how all references are brought onto the face"),
+)
 _NUMBERS = (
     ("steps", int, "1..1000", "denoising steps"),
     ("seed", int, "N", "seed of the noise; the same seed gives the same picture"),

@@ -40,7 +40,7 @@ class Spread:
         if self._state.process_index >= len(jobs):  # accelerate would hand out the last job again
             return []
         with self._state.split_between_processes(list(jobs)) as mine:
-            return list(mine)
+            return list(mine)  # pyright: ignore[reportReturnType]
 
     def finish(self, failures: Sequence[str], total: int) -> int:
         """Collect the failures of all processes, print the list once, and give the exit code: 0 or 1."""
