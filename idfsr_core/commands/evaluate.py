@@ -142,7 +142,7 @@ def _study(args: argparse.Namespace, bundle: Bundle, output: Path, runtime: Runt
         paper=load_bundle(args.paper, runtime.device) if args.paper else None,
         paper_encoder=_encoder(args.paper_encoder, sources, runtime),
         fitting=FittingSettings(steps=args.fit_steps, seed=args.seed) if args.fit else None,
-        say=lambda line: print(line, flush=True),
+        say=_say,
     )
 
 
@@ -210,11 +210,23 @@ def shown_command(arguments: list[str]) -> str:
 
 
 def _analyzer(args: argparse.Namespace, bundle: Bundle, output: Path, runtime: Runtime) -> None:
-    raise NotImplementedError
+    from ..evaluation.networks_report import measure_analyzer
+
+    for path in measure_analyzer(bundle, _sources(args), output, runtime, say=_say):
+        print(path)
 
 
 def _identity(args: argparse.Namespace, bundle: Bundle, output: Path, runtime: Runtime) -> None:
-    raise NotImplementedError
+    from ..evaluation.networks_report import measure_encoder
+    from ..evaluation.protocol import ENCODERS
+
+    names = tuple(args.encoders or ENCODERS)
+    for path in measure_encoder(bundle, _sources(args), output, runtime, names=names, say=_say):
+        print(path)
+
+
+def _say(line: str) -> None:
+    print(line, flush=True)
 
 
 _MEASURE = {"faces": _faces, "analyzer": _analyzer, "encoder": _identity}
