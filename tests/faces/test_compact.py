@@ -1,0 +1,129 @@
+"""The compact analyzer as a whole, with tiny untrained networks and with a detector that is told the answer."""
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from idfsr_core.errors import ArgumentError, FileFormatError
+from idfsr_core.faces.analyzer import FaceAnalyzer
+from idfsr_core.faces.compact import AnalyzerNetworks, CompactAnalyzer
+from idfsr_core.faces.cropping import box_from_keypoints
+from idfsr_core.faces.decoding import STRIDE, encode
+from idfsr_core.faces.networks import DetectorConfig, LandmarkConfig
+
+KEYPOINTS = torch.tensor([[60.0, 40.0], [76.0, 41.0], [68.0, 50.0], [62.0, 57.0], [75.0, 58.0]])
+
+
+@pytest.fixture
+def analyzer() -> CompactAnalyzer:
+    torch.manual_seed(0)
+    detector, landmarks = DetectorConfig(widths=(4, 6, 8, 8)), LandmarkConfig(crop=32, widths=(4, 6, 8, 8), hidden=8)
+    return CompactAnalyzer(AnalyzerNetworks(detector, landmarks))
+
+
+class Oracle(nn.Module):
+    """Says where a red patch is, at the size of the face around it, in the level where it is 12 to 24 pixels tall."""
+
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        maps = torch.zeros(1, 15, image.shape[-2] // STRIDE, image.shape[-1] // STRIDE)
+        maps[:, 0] = -9.0
+        red = torch.nonzero(image[0, 0] - image[0, 1] > 0.5).float()
+        if not len(red) or not 12 <= (span := red.amax(0) - red.amin(0) + 1)[0] < 24:
+            return maps
+        middle = red.mean(0).flip(0)
+        cell = ((middle - (STRIDE - 1) / 2) / STRIDE).round().long()
+        half = span.flip(0) / 2
+        keypoints = middle + (KEYPOINTS - KEYPOINTS.mean(0)) / 36 * span[0]
+        box = torch.cat([middle - half, middle + half])
+        maps[0, 0, cell[1], cell[0]] = 3.0
+        maps[0, 1:, cell[1], cell[0]] = encode(keypoints[None], box[None], cell[None])[0]
+        return maps
+
+
+def test_is_a_face_analyzer(analyzer):
+    assert isinstance(analyzer, FaceAnalyzer)
+
+
+@pytest.mark.parametrize(("width", "height", "x", "y", "side"), [(160, 120, 90, 40, 8), (300, 220, 30, 100, 90)])
+def test_analyze_gives_the_place_in_the_photo(analyzer, width, height, x, y, side):
+    analyzer.networks.detector = Oracle()
+    image = torch.zeros(1, 3, height, width)
+    image[:, 0, y : y + side, x : x + side] = 1.0
+    (face,) = analyzer.analyze(image)
+    assert face.image_size == (width, height)
+    np.testing.assert_allclose(face.box, [x - 0.5, y - 0.5, x + side - 0.5, y + side - 0.5], atol=side * 0.12)
+    assert face.landmarks is not None
+    assert face.landmarks.shape == (68, 2)
+    assert 0.9 < face.score < 1
+
+
+def test_blank_picture_and_one_pixel_have_no_face(analyzer):
+    analyzer.networks.detector = Oracle()
+    for size in ((1, 1), (1, 40), (50, 70)):
+        assert analyzer.analyze(torch.full((1, 3, *size), 0.3)) == []
+
+
+@pytest.mark.parametrize("rough", [KEYPOINTS, torch.tensor([55.0, 20, 82, 65])], ids=["keypoints", "box"])
+def test_landmarks_of_one_face(analyzer, rough):
+    points = analyzer.landmarks(torch.rand(1, 3, 90, 120), rough.numpy())
+    assert points.shape == (68, 2)
+    assert np.isfinite(points).all()
+
+
+def test_crop_landmarks_of_a_batch_are_those_of_each(analyzer):
+    images = torch.rand(3, 3, 40, 50)
+    boxes = torch.tensor([[5.0, 5, 20, 25], [10.0, 0, 45, 39], [-3.0, 10, 20, 60]])
+    together = analyzer.crop_landmarks(images, boxes)
+    alone = torch.cat([analyzer.crop_landmarks(images[i : i + 1], boxes[i : i + 1]) for i in range(3)])
+    assert together.shape == (3, 68, 2)
+    torch.testing.assert_close(together, alone, atol=1e-4, rtol=1e-4)
+
+
+def test_crop_landmarks_follow_the_picture(analyzer):
+    """A picture with a wide border gives the same points, moved."""
+    image = torch.rand(1, 3, 64, 64)
+    box = torch.tensor([[16.0, 16, 48, 48]])
+    moved = torch.nn.functional.pad(image, (8, 0, 16, 0))
+    points = analyzer.crop_landmarks(image, box, passes=1)
+    shifted = analyzer.crop_landmarks(moved, box + torch.tensor([8.0, 16, 8, 16]), passes=1)
+    torch.testing.assert_close(shifted - points, torch.tensor([8.0, 16]).expand_as(points), atol=1e-2, rtol=0)
+
+
+def test_crop_landmarks_carry_no_gradient_and_change_no_mode(analyzer):
+    points = analyzer.crop_landmarks(torch.rand(1, 3, 20, 20, requires_grad=True), torch.tensor([[2.0, 2, 18, 18]]))
+    assert not points.requires_grad
+    assert not analyzer.networks.training
+    assert not any(p.requires_grad for p in analyzer.networks.parameters())
+
+
+@pytest.mark.parametrize("rough", [torch.zeros(2, 3), torch.zeros(2, 68, 2), torch.zeros(3, 4)])
+def test_rough_position_of_a_wrong_shape(analyzer, rough):
+    with pytest.raises(ArgumentError, match="rough position"):
+        analyzer.crop_landmarks(torch.rand(2, 3, 20, 20), rough)
+
+
+def test_state_round_trip_in_half_precision(analyzer):
+    state, config = analyzer.state()
+    half = {name: value.half() if value.is_floating_point() else value for name, value in state.items()}
+    again = CompactAnalyzer.from_state(half, config)
+    image, box = torch.rand(2, 3, 40, 40), box_from_keypoints(KEYPOINTS[None] / 2 - 10).expand(2, -1)
+    before = analyzer.crop_points(image, box)
+    after = again.crop_points(image, box)
+    torch.testing.assert_close(after.landmarks, before.landmarks, atol=0.05, rtol=0)
+    torch.testing.assert_close(after.spread, before.spread, atol=0.05, rtol=0.05)
+
+
+def test_state_of_another_shape_is_refused(analyzer):
+    state, config = analyzer.state()
+    with pytest.raises(FileFormatError, match="face analyzer"):
+        CompactAnalyzer.from_state(state, {**config, "detector": {"widths": (4, 4, 4, 4)}})
+    with pytest.raises(FileFormatError, match="face analyzer"):
+        CompactAnalyzer.from_state({}, config)
+    with pytest.raises(FileFormatError, match="face analyzer"):
+        CompactAnalyzer.from_state(state, {"detector": config["detector"]})
+
+
+def test_settings_out_of_range(analyzer):
+    with pytest.raises(ArgumentError):
+        CompactAnalyzer(analyzer.networks, min_face=0)
