@@ -146,8 +146,8 @@ def save_bundle(path: str | Path, networks: Mapping[str, nn.Module], card: Model
 
     Args:
         path: the file to write, ``*.safetensors``.
-        networks: any of :data:`PARTS`; Matrices and kernels are stored
-            as bfloat16, vectors (norms, biases, running statistics), which weigh next to nothing, as float32.
+        networks: some networks, by the names of :data:`PARTS`. Matrices and kernels are stored
+            as float16, vectors (norms, biases, running statistics), which weigh next to nothing, as float32.
         card: the model card; its date is filled in where it is empty.
 
     Raises:
@@ -168,30 +168,21 @@ def save_bundle(path: str | Path, networks: Mapping[str, nn.Module], card: Model
     return Path(path)
 
 
-def merge_bundles(path: str | Path, sources: Sequence[str | Path], card: ModelCard | None = None) -> Path:
-    """Put the parts of several bundles into one; where two hold the same part, the later file gives it.
-
-    The training figures of the sources' cards are kept where ``card`` says nothing about that part.
-    """
-    bundles = [load_bundle(source) for source in sources]
-    owners = {part: bundle for bundle in bundles for part in bundle.parts}
-    training = {key: value for bundle in bundles for key, value in bundle.card.training.items()}
-    metrics = {key: value for bundle in bundles for key, value in bundle.card.metrics.items()}
-    card = card or ModelCard(data="; ".join(dict.fromkeys(b.card.data for b in bundles if b.card.data)))
-    card = replace(card, training=training | card.training, metrics=metrics | card.metrics)
-    return save_bundle(path, {part: bundle.network(part) for part, bundle in owners.items()}, card)
-
-
 def _storable(network: nn.Module) -> list[tuple[str, Tensor]]:
     found = []
     for name, tensor in network.state_dict().items():
         if not torch.isfinite(tensor).all():
             raise ArgumentError(f"weight {name}", "not finite", "save a checkpoint from before the training diverged")
-        dtype = tensor.dtype
-        if tensor.is_floating_point():
-            dtype = torch.bfloat16 if tensor.ndim > 1 else torch.float32
-        found.append((name, tensor.detach().to("cpu", dtype).contiguous().clone()))
+        found.append((name, tensor.detach().to("cpu", _storage_type(tensor)).contiguous().clone()))
     return found
+
+
+def _storage_type(tensor: Tensor) -> torch.dtype:
+    """float16 has three more bits than bfloat16 where the range is enough, as it is for weights."""
+    if not tensor.is_floating_point():
+        return tensor.dtype
+    fits = tensor.ndim > 1 and float(tensor.detach().abs().max()) < torch.finfo(torch.float16).max
+    return torch.float16 if fits else torch.float32
 
 
 def _open(path: Path) -> tuple[dict[str, str], list[str]]:
@@ -245,9 +236,9 @@ def _add(sha: hashlib._Hash, name: str, tensor: Tensor) -> None:
     sha.update(tensor.contiguous().reshape(-1).view(torch.uint8).numpy().data)
 
 
-def _config(network: nn.Module) -> dict[str, Any]:
-    config: Any = network.config
-    return config() if callable(config) else config.to_dict()
+def _config(network: Any) -> dict[str, Any]:
+    """A network's ``config`` is a value with ``to_dict()``, or, where it has two, a method."""
+    return getattr(network.config, "to_dict", network.config)()
 
 
 def _build(path: Path, part: str, config: dict[str, Any]) -> nn.Module:

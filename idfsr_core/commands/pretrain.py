@@ -1,17 +1,18 @@
 """Train the networks of a bundle: denoiser (stage 1 of the method), analyzer or encoder, and put them into one file.
 
---data is an archive (a folder with index.jsonl and tar files of aligned 192 px crops) or a folder with one folder of
-photos per person. Every training writes checkpoints, a log (CSV) and, for the denoiser, sample sheets (PNG) into
---output; started again with the same --output it goes on where it stopped. At the end a bundle with the one trained
-part lies there, for `pretrain bundle`.
+Faces come from an archive (a folder with index.jsonl and tar files of aligned 192 px crops) or, for the denoiser, from
+a folder with one folder of photos per person. Every training writes checkpoints, a log (CSV) and, for the denoiser,
+sample sheets (PNG) into --output; started again with the same --output it goes on where it stopped. `pretrain bundle`
+joins the results.
 
 examples:
   python -m idfsr_core pretrain denoiser --data faces/ --output runs/denoiser --steps 4000 --batch 16
   accelerate launch -m idfsr_core pretrain denoiser --data faces/ --output runs/denoiser --workers 4
   python -m idfsr_core pretrain denoiser --data faces/ --output runs/paper --start noise
-  python -m idfsr_core pretrain encoder --data faces/ --teacher weights/insightface/models/edge_xs --output runs/encoder
-  python -m idfsr_core pretrain analyzer --data faces/ --output runs/analyzer
-  python -m idfsr_core pretrain bundle runs/encoder/encoder.safetensors runs/denoiser --output new.safetensors
+  python -m idfsr_core pretrain encoder --data faces/ --teacher packs/edge_xs --output runs/encoder
+  python -m idfsr_core pretrain analyzer --data faces/ --scenes scenes/ --teacher pfld.onnx --output runs/analyzer
+  python -m idfsr_core pretrain bundle runs/denoiser runs/encoder/encoder-training.safetensors \\
+      runs/analyzer/analyzer.safetensors --output new.safetensors --card card.json
 """
 
 from __future__ import annotations
@@ -26,62 +27,74 @@ from . import common
 
 if TYPE_CHECKING:
     from ..bundle import Bundle, ModelCard
+    from ..diffusion.config import DenoiserConfig
     from ..pretraining.data import FaceLibrary
+    from ..pretraining.losses import EncoderLoss
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """One sub-command per part, and one that joins them."""
     parts = parser.add_subparsers(metavar="PART", required=True, dest="part")
-    denoiser = _training(parts, "denoiser", "the diffusion network", steps=4000, batch=16, rate=2e-4)
-    denoiser.add_argument(
-        "--start",
-        choices=("composite", "noise"),
-        default="composite",
-        help="where sampling begins: ours, or the paper's pure noise (default: composite)",
-    )
-    denoiser.add_argument(
-        "--precision", choices=("no", "bf16", "fp16"), default="bf16", help="mixed precision (default: bf16)"
-    )
-    denoiser.add_argument(
-        "--identity-weights",
-        metavar="FILE",
-        help="EdgeFace-XS state dict: adds identity and feature losses (needs timm; default: pixel losses alone)",
-    )
-    denoiser.add_argument(
-        "--workers", type=int, default=1, metavar="N", help="processes that draw batches (default: 1)"
-    )
-    denoiser.add_argument("--bundle", metavar="FILE", help="whose analyzer and encoder annotate the photos")
-    encoder = _training(
-        parts, "encoder", "the identity encoder, taught by another one", steps=5000, batch=64, rate=2e-3
-    )
-    encoder.add_argument("--teacher", metavar="FOLDER", required=True, help="insightface pack that embeds the photos")
-    encoder.add_argument("--bundle", metavar="FILE", help="whose analyzer finds faces in a folder per person")
-    join = parts.add_parser(
-        "bundle", help="join trained parts into one bundle; where two hold a part, the later one counts"
-    )
-    join.add_argument("sources", nargs="+", metavar="FILE", help="bundles, whole or with one part")
-    join.add_argument("--output", metavar="FILE", required=True, help="bundle to write, *.safetensors")
+    _add_denoiser(_training(parts, "denoiser", "the diffusion network", steps=4000, batch=16))
+    _add_encoder(_training(parts, "encoder", "the identity encoder, by another encoder", steps=5000, batch=64))
+    _add_analyzer(_training(parts, "analyzer", "the face finder and its landmarks", steps=3000, batch=32))
+    what = "join trained parts into one bundle; where two hold a part, the later one counts"
+    join = parts.add_parser("bundle", help=what, description=what.capitalize() + ".")
     join.add_argument(
-        "--card", metavar="JSON", help="file with fields of the model card: name, data, metrics, training, notes"
+        "sources",
+        nargs="+",
+        metavar="SOURCE",
+        help="bundles, a denoiser's run folder, encoder-training.safetensors, analyzer.safetensors",
     )
+    join.add_argument("--output", metavar="FILE", required=True, help="bundle to write, *.safetensors")
+    join.add_argument("--card", metavar="JSON", help="file with the model card: name, data, metrics, training, notes")
 
 
-def _training(parts, name: str, what: str, *, steps: int, batch: int, rate: float) -> argparse.ArgumentParser:
-    parser = parts.add_parser(name, help=f"train {what}", description=f"Train {what}; see `pretrain --help`.")
-    parser.add_argument("--data", metavar="FOLDER", required=True, help="archive, or one folder of photos per person")
+def _training(parts, name: str, what: str, *, steps: int, batch: int) -> argparse.ArgumentParser:
+    """What all three trainings take."""
+    parser = parts.add_parser(name, help=f"train {what}", description=f"Train {what}. See `pretrain --help` too.")
+    parser.add_argument("--data", metavar="FOLDER", required=True, help="the faces")
     parser.add_argument("--output", metavar="DIR", required=True, help="checkpoints, log and the trained part")
     parser.add_argument("--steps", type=int, default=steps, metavar="N", help=f"updates in all (default: {steps})")
-    parser.add_argument(
-        "--batch", type=int, default=batch, metavar="N", help=f"faces per process and update (default: {batch})"
-    )
-    parser.add_argument(
-        "--rate", type=float, default=rate, metavar="R", help=f"highest learning rate (default: {rate:g})"
-    )
-    parser.add_argument(
-        "--minutes", type=float, metavar="M", help="stop after so long, with a checkpoint (default: never)"
-    )
+    parser.add_argument("--batch", type=int, default=batch, metavar="N", help=f"faces per update (default: {batch})")
     parser.add_argument("--seed", type=int, default=0, metavar="N", help="seed of weights and draws (default: 0)")
     return parser
+
+
+def _add_denoiser(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    text = "where sampling begins: our composite, or the paper's pure noise (default: composite)"
+    add("--start", choices=("composite", "noise"), default="composite", help=text)
+    add("--rate", type=float, default=2e-4, metavar="R", help="highest learning rate (default: 2e-4)")
+    add("--minutes", type=float, metavar="M", help="stop after so long, with a checkpoint (default: never)")
+    add("--precision", choices=("no", "bf16", "fp16"), default="bf16", help="mixed precision (default: bf16)")
+    add("--workers", type=int, default=1, metavar="N", help="processes that draw batches (default: 1)")
+    text = "EdgeFace-XS state dict: adds identity and feature losses; needs timm (default: pixel losses alone)"
+    add("--identity-weights", metavar="FILE", help=text)
+    add("--bundle", metavar="FILE", help="whose analyzer and encoder annotate the faces (default: the shipped one)")
+
+
+def _add_encoder(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add("--teacher", metavar="FOLDER", required=True, help="insightface pack whose embeddings are learned")
+    add("--rate", type=float, default=2e-3, metavar="R", help="highest learning rate (default: 2e-3)")
+    add("--minutes", type=float, metavar="M", help="time takes the place of steps (default: never)")
+    _add_machine(parser)
+
+
+def _add_analyzer(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add("--scenes", metavar="FOLDER", required=True, help="whole photos with index.jsonl of their faces")
+    add("--teacher", metavar="FILE", required=True, help="ONNX model of 68 landmarks")
+    add("--pack", metavar="FOLDER", help="insightface pack that looks for faces which the index does not list")
+    add("--landmark-steps", type=int, default=2000, metavar="N", help="updates of the landmarks (default: 2000)")
+    _add_machine(parser)
+
+
+def _add_machine(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--device", metavar="NAME", help="cpu, cuda, cuda:1, mps (default: the fastest there is)")
+    precisions = ("float32", "bfloat16", "float16")
+    parser.add_argument("--dtype", choices=precisions, help="compute precision (default: what the device does well)")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -89,13 +102,14 @@ def run(args: argparse.Namespace) -> int:
     if args.part == "bundle":
         return _join(args)
     common.check_writable(Path(args.output))
-    return {"denoiser": _denoiser, "encoder": _encoder}[args.part](args)
+    return {"denoiser": _denoiser, "encoder": _encoder, "analyzer": _analyzer}[args.part](args)
 
 
 def _join(args: argparse.Namespace) -> int:
-    from ..bundle import merge_bundles
+    from ..pretraining.export import export_bundle
 
-    path = merge_bundles(args.output, args.sources, _card(args.card))
+    common.check_writable(Path(args.output).parent)
+    path = export_bundle(args.output, args.sources, _card(args.card))
     print(f"{path}: {path.stat().st_size / 1024**2:.1f} MiB")
     return 0
 
@@ -130,26 +144,13 @@ def library_of(args: argparse.Namespace, bundle: Bundle) -> FaceLibrary:
 
 
 def _denoiser(args: argparse.Namespace) -> int:
-    from ..bundle import ModelCard, load_bundle, save_bundle
-    from ..diffusion.config import DenoiserConfig
-    from ..diffusion.denoiser import Denoiser
+    from ..bundle import load_bundle
     from ..pretraining.batches import BatchMaker, BatchSettings
+    from ..pretraining.export import export_bundle
     from ..pretraining.loop import PretrainSettings, pretrain
 
-    bundle, output = load_bundle(args.bundle), Path(args.output)
-    library = library_of(args, bundle).annotated(
-        bundle.analyzer.crop_landmarks,
-        lambda images, points: bundle.encoder.embed(images, points).vectors,
-        f"compact {bundle.hash}",
-        output / "cache",
-    )
-    config = DenoiserConfig(
-        start=args.start,
-        start_noise=1.0 if args.start == "noise" else DenoiserConfig().start_noise,
-        identity_dim=bundle.encoder.dim,
-    )
     settings = PretrainSettings(
-        output=output,
+        output=Path(args.output),
         steps=args.steps,
         learning_rate=args.rate,
         seed=args.seed,
@@ -157,19 +158,35 @@ def _denoiser(args: argparse.Namespace) -> int:
         workers=args.workers,
         minutes=args.minutes,
     )
+    bundle = load_bundle(args.bundle)
+    library = annotated(library_of(args, bundle), bundle, settings.output / "cache")
+    config = denoiser_config(args.start, bundle.encoder.dim)
     maker = BatchMaker(library, BatchSettings(size=config.size, batch=args.batch), args.seed)
-    weights = pretrain(config, maker, settings, _identity_loss(args.identity_weights))
-    denoiser = Denoiser(config)
-    denoiser.load_state_dict(weights)
-    training = {"photos": len(library), "steps": args.steps, "batch": args.batch, "seed": args.seed}
-    path = save_bundle(
-        output / "denoiser.safetensors", {"denoiser": denoiser}, ModelCard(training={"denoiser": training})
-    )
+    pretrain(config, maker, settings, _identity_loss(args.identity_weights))
+    path = export_bundle(settings.output / "denoiser.safetensors", [settings.output])
     print(f"{path}: trained on {len(library)} photos of {len(library.names)} people")
     return 0
 
 
-def _identity_loss(weights: str | None):
+def annotated(library: FaceLibrary, bundle: Bundle, cache: Path) -> FaceLibrary:
+    """The library with landmarks and embeddings by the bundle's networks; kept in ``cache``."""
+    return library.annotated(
+        bundle.analyzer.crop_landmarks,
+        lambda images, keypoints: bundle.encoder.embed(images, keypoints).vectors,
+        f"bundle {bundle.hash}",
+        cache,
+    )
+
+
+def denoiser_config(start: str, identity_dim: int) -> DenoiserConfig:
+    """The compact model, or the paper's form of it."""
+    from ..diffusion.config import DenoiserConfig
+
+    noise = 1.0 if start == "noise" else DenoiserConfig().start_noise
+    return DenoiserConfig(start=start, start_noise=noise, identity_dim=identity_dim)
+
+
+def _identity_loss(weights: str | None) -> EncoderLoss | None:
     if weights is None:
         return None
     from ..identity.edgeface import EdgeFaceTorch
@@ -179,4 +196,33 @@ def _identity_loss(weights: str | None):
 
 
 def _encoder(args: argparse.Namespace) -> int:
-    raise NotImplementedError
+    from ..identity.insight import InsightFaceEncoder
+    from ..pretraining.data import read_archive
+    from ..pretraining.encoder import EncoderSettings, train_encoder
+    from ..pretraining.encoder_data import collect
+
+    settings = EncoderSettings(batch=args.batch, steps=args.steps, minutes=args.minutes, rate=args.rate, seed=args.seed)
+    runtime = common.runtime_of(args)
+    library = read_archive(Path(args.data), "train")
+    photos = collect(library, InsightFaceEncoder(args.teacher, runtime))
+    print(train_encoder(settings, photos, Path(args.output), runtime=runtime))
+    return 0
+
+
+def _analyzer(args: argparse.Namespace) -> int:
+    from ..pretraining.analyzer import AnalyzerSettings, train_analyzer
+
+    settings = AnalyzerSettings(
+        faces=Path(args.data),
+        scenes=Path(args.scenes),
+        teacher=Path(args.teacher),
+        output=Path(args.output),
+        pack=Path(args.pack) if args.pack else None,
+        landmark_steps=args.landmark_steps,
+        detector_steps=args.steps,
+        detector_batch=args.batch,
+        seed=args.seed,
+    )
+    train_analyzer(settings, common.runtime_of(args))
+    print(settings.output / "analyzer.safetensors")
+    return 0
