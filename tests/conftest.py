@@ -15,3 +15,8 @@ def shared_dir() -> Path:
     if not (folder / "data" / "faces" / "index.jsonl").is_file():
         pytest.skip(f"needs the research photos: no {folder}; name the folder by IDFSR_SHARED")
     return folder
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """The switch that writes golden values anew."""
+    parser.addoption("--renew-golden", action="store_true", help="write the golden values anew, then compare with them")

@@ -153,7 +153,7 @@ def _aligned(path: Path, find_keypoints: Callable[[Tensor], np.ndarray | None]) 
     keypoints = find_keypoints(image)
     if keypoints is None:
         return None
-    template = ffhq_template(128).numpy() + MARGIN
+    template = ffhq_template(PHOTO_SIZE - 2 * MARGIN) + MARGIN
     size = (image.shape[-1], image.shape[-2])
     alignment = Alignment.from_keypoints(keypoints, size, size=PHOTO_SIZE, template=template)
     crop = to_uint8(alignment.crop(image))

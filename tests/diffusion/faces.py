@@ -6,10 +6,18 @@ from idfsr_core.diffusion.conditioning import Conditioning
 from idfsr_core.diffusion.config import DenoiserConfig
 from idfsr_core.diffusion.denoiser import Denoiser
 
-TINY = dict(
-    size=32, channels=(16, 32), attention=(False, True), heads=2, groups=8, token_dim=16, identity_dim=24,
-    identity_tokens=2, style_dim=8, photo_channels=8,
-)  # fmt: skip
+TINY = {
+    "size": 32,
+    "channels": (16, 32),
+    "attention": (False, True),
+    "heads": 2,
+    "groups": 8,
+    "token_dim": 16,
+    "identity_dim": 24,
+    "identity_tokens": 2,
+    "style_dim": 8,
+    "photo_channels": 8,
+}
 
 
 def tiny_denoiser(seed: int = 0, **changes) -> Denoiser:

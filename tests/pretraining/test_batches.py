@@ -1,0 +1,94 @@
+"""Training batches: repeatable, mixed as the settings say, geometrically true."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from idfsr_core.errors import ArgumentError
+from idfsr_core.pretraining.batches import BatchMaker, BatchSettings
+
+from .library import drawn_library, equal
+
+ALWAYS_OWN = BatchSettings(batch=8, style_other=0, style_none=0, lone=0, references_none=0, identity_none=0)
+
+
+def maker(**changes) -> BatchMaker:
+    return BatchMaker(drawn_library(), replace(ALWAYS_OWN, **changes))
+
+
+def test_a_batch_is_a_function_of_seed_step_and_process():
+    assert equal(maker().make(3), maker().make(3))
+    assert not equal(maker().make(3), maker().make(4))
+    assert not equal(maker().make(3), maker().make(3, process=1))
+    assert not equal(maker().make(3), BatchMaker(drawn_library(), ALWAYS_OWN, seed=1).make(3))
+
+
+def test_shapes_and_ranges():
+    for step in range(3):
+        batch = maker().make(step)
+        assert batch.target.shape == batch.cond.style.shape == (8, 3, 128, 128)
+        assert batch.cond.lr.shape[-1] in (16, 8, 4)
+        for picture in (batch.target, batch.cond.lr, batch.cond.style, batch.cond.references, batch.cond.mask):
+            assert 0 <= picture.min() <= picture.max() <= 1
+        assert torch.allclose(batch.cond.identity.norm(dim=1), torch.ones(8), atol=1e-5)
+
+
+def test_the_true_keypoints_follow_the_crop():
+    """The eyes of the drawn faces are discs: the keypoints must lie on them, mirrored and jittered or not."""
+    library = drawn_library()
+    batch = BatchMaker(library, ALWAYS_OWN).make(0)
+    for target, keypoints in zip(batch.target, batch.keypoints, strict=True):
+        left, right = keypoints[:2].round().long()
+        # both eyes of a person have one colour, which the cheek below has not
+        eyes = target[:, left[1], left[0]], target[:, right[1], right[0]]
+        assert torch.allclose(*eyes, atol=0.08)
+        assert keypoints[0, 0] < keypoints[1, 0]
+
+
+@pytest.mark.parametrize(
+    ("changes", "seen"),
+    [
+        ({"style_none": 1.0}, lambda cond: not cond.style_coverage.any()),
+        ({"identity_none": 1.0}, lambda cond: not cond.identity.any()),
+        ({"references_none": 1.0}, lambda cond: not cond.reference_valid.any()),
+        ({}, lambda cond: bool(cond.reference_valid.any(1).all()) and bool(cond.style_coverage.any())),
+    ],
+)
+def test_each_drop_out_is_independent(changes, seen):
+    assert seen(maker(**changes).make(1).cond)
+
+
+def test_style_of_somebody_else_is_somebody_else():
+    drawn = [maker(style_other=1.0)._draw(np.random.default_rng(n)) for n in range(40)]
+    library = drawn_library()
+    assert all(library.identities[item["style"]] != library.identities[item["target"]] for item in drawn)
+    own = [maker()._draw(np.random.default_rng(n)) for n in range(40)]
+    assert all(library.identities[item["style"]] == library.identities[item["target"]] for item in own)
+    assert all(item["style"] != item["target"] for item in own)
+
+
+def test_references_are_other_photos_of_the_person():
+    library = drawn_library()
+    for number in range(40):
+        item = maker()._draw(np.random.default_rng(number))
+        assert item["target"] not in item["references"]
+        assert {int(library.identities[photo]) for photo in item["references"]} == {
+            int(library.identities[item["target"]])
+        }
+
+
+def test_lone_people_have_no_references_and_their_own_vector():
+    library = drawn_library()
+    item = maker(lone=1.0)._draw(np.random.default_rng(0))
+    assert item["references"] == []
+    assert np.array_equal(item["identity"], library.embeddings[item["target"]])  # pyright: ignore[reportOptionalSubscript]
+
+
+def test_libraries_that_cannot_be_used_are_refused():
+    with pytest.raises(ArgumentError, match="annotated"):
+        BatchMaker(replace(drawn_library(), landmarks=None), ALWAYS_OWN)
+    with pytest.raises(ArgumentError, match="second photos"):
+        BatchMaker(drawn_library(people=0, lone=3), ALWAYS_OWN)
+    with pytest.raises(ArgumentError, match="scales"):
+        BatchSettings(scales={8: 0.5})
