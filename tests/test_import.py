@@ -2,7 +2,6 @@
 
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -13,7 +12,7 @@ COMMANDS = ("restore", "encode", "fit", "degrade", "pretrain", "evaluate", "benc
 
 
 def python(code: str) -> str:
-    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=120)
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=600)
     assert done.returncode == 0, done.stderr
     return done.stdout
 
@@ -66,14 +65,14 @@ def test_the_core_knows_nothing_of_comfyui() -> None:
 
 
 def test_help_answers_at_once() -> None:
-    """Within 0.3 s of a bare interpreter's start; best of five, the machine may be busy."""
+    """0.3 s of processor time above a bare interpreter's start; time on the wall would measure the machine's load."""
+    resource = pytest.importorskip("resource", reason="processor time is told otherwise on Windows")
 
-    def best(arguments: list[str]) -> float:
-        spans = []
-        for _ in range(5):
-            began = time.perf_counter()
-            subprocess.run([sys.executable, *arguments], cwd=ROOT, capture_output=True, check=True, timeout=60)
-            spans.append(time.perf_counter() - began)
-        return min(spans)
+    def spent(arguments: list[str]) -> float:
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
+        subprocess.run([sys.executable, *arguments], cwd=ROOT, capture_output=True, check=True, timeout=600)
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
 
-    assert best(["-m", "idfsr_core", "restore", "--help"]) - best(["-c", "pass"]) < 0.3
+    bare = min(spent(["-c", "pass"]) for _ in range(3))
+    assert min(spent(["-m", "idfsr_core", "restore", "--help"]) for _ in range(3)) - bare < 0.3
