@@ -1,0 +1,78 @@
+"""The shipped sample people and their group picture."""
+
+import itertools
+import json
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from idfsr_core.images import list_images, read_image, to_uint8
+
+SAMPLES = Path(__file__).resolve().parent.parent / "idfsr_core" / "assets" / "samples"
+PEOPLE = ("anna", "ben", "clara")
+
+
+@pytest.fixture(scope="module")
+def record() -> dict:
+    return json.loads((SAMPLES / "samples.json").read_text())
+
+
+def photos(name: str) -> list[np.ndarray]:
+    return [to_uint8(read_image(path)) for path in list_images(SAMPLES / name)]
+
+
+def test_three_people_and_nothing_else():
+    assert sorted(path.name for path in SAMPLES.iterdir() if path.is_dir()) == sorted(PEOPLE)
+
+
+@pytest.mark.parametrize("name", PEOPLE)
+def test_at_least_five_photos_of_one_size(name):
+    shapes = [photo.shape for photo in photos(name)]
+    assert len(shapes) >= 5
+    assert set(shapes) == {(192, 192, 3)}
+
+
+@pytest.mark.parametrize("name", PEOPLE)
+def test_photos_of_a_person_differ(name):
+    small = [cv2.resize(photo[48:160, 40:152], (28, 28), interpolation=cv2.INTER_AREA) for photo in photos(name)]
+    for one, other in itertools.combinations(small, 2):
+        assert np.abs(one.astype(int) - other).mean() > 2
+
+
+@pytest.mark.parametrize("name", PEOPLE)
+def test_every_photo_has_its_keypoints(record, name):
+    points = record["people"][name]
+    assert sorted(points) == [path.name for path in list_images(SAMPLES / name)]
+    for five in map(np.array, points.values()):
+        assert five.shape == (5, 2)
+        assert five[0, 0] < five[1, 0]
+        assert five[:2, 1].max() < five[2, 1] < five[3:, 1].min()
+        assert 20 < np.linalg.norm(five[1] - five[0]) < 45
+
+
+def test_scene_shows_everybody_small(record):
+    height, width = read_image(SAMPLES / "scene.jpg").shape[-2:]
+    assert (width, height) == (320, 240)
+    assert sorted(record["scene"]) == sorted(PEOPLE)
+    for five in map(np.array, record["scene"].values()):
+        assert (five > 0).all()
+        assert (five < (width, height)).all()
+        assert 4 < np.linalg.norm(five[1] - five[0]) < 9  # a face 10 to 18 pixels wide
+
+
+def test_samples_stay_small():
+    assert sum(path.stat().st_size for path in SAMPLES.rglob("*") if path.is_file()) < 2**20
+
+
+@pytest.mark.shared
+@pytest.mark.slow
+def test_nobody_of_the_validation_people_is_in_the_samples(shared_dir):
+    from idfsr_core.pretraining.crowd import LEAST, LIMIT, read_crowd
+    from idfsr_core.pretraining.sample_people import check
+
+    found = check(read_crowd(shared_dir, None, ("val",)), SAMPLES)
+    for name, likeness in found.items():
+        assert likeness.person < LIMIT, name
+        assert likeness.least >= LEAST, name
