@@ -56,6 +56,7 @@ class Batch:
     cond: Conditioning
     target: Tensor  # [B, 3, S, S] 0..1
     keypoints: Tensor  # [B, 5, 2] true keypoints in the crop, for identity losses
+    exact: bool  # the LR pixels are free of noise: a result has to agree with them
 
 
 class BatchMaker:
@@ -101,7 +102,7 @@ class BatchMaker:
             lr=lr, mask=mask, **self._style(rng, drawn, mirror, found), **self._references(rng, drawn, mirror, found),
             identity=torch.from_numpy(np.stack([item["identity"] for item in drawn])),
         )  # fmt: skip
-        return Batch(cond=cond, target=target, keypoints=keypoints)
+        return Batch(cond=cond, target=target, keypoints=keypoints, exact=kind != "blind")
 
     def _draw(self, rng: np.random.Generator) -> dict:
         """Which photos one face is made of."""

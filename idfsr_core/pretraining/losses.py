@@ -18,7 +18,7 @@ class LossSettings:
 
     pixel: float = 1.0  # mean absolute error
     gradient: float = 0.5  # mean absolute error of horizontal and vertical differences: keeps edges
-    identity: float = 0.5  # 1 - cosine of the embedding with that of the true face
+    identity: float = 1.0  # 1 - cosine of the embedding with that of the true face
     feature: float = 0.2  # distance of the encoder's early features: keeps texture
 
 
