@@ -397,6 +397,30 @@ def test_every_option_of_restoring_is_an_argument() -> None:
     assert options_of(args) == RestoreOptions()
 
 
+@pytest.mark.slow
+def test_a_folder_is_split_over_processes(
+    bundle: str, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two processes, three pictures and one that is none; the bundle's own analyzer inside a given box."""
+    identity, stills = tmp_path / "id.safetensors", tmp_path / "stills"
+    with monkeypatch.context() as patch:
+        patch.setattr("idfsr_core.commands.common.analyzer_of", lambda *_: StubAnalyzer((0.5, 0.5, 0.4)))
+        assert main(["encode", str(photos), "--output", str(identity), "--bundle", bundle, "--device", "cpu"]) == 0
+    stills.mkdir()
+    for name in "abc":
+        write_image(stills / f"{name}.png", portrait(40))
+    (stills / "d.png").write_bytes(b"no picture")
+    launch = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", "2", "-m", "idfsr_core"]
+    command = [*launch, *restore(bundle, stills, "--identity", identity, "--box", 12, 10, 28, 30)]
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=900)
+    assert done.returncode == 1, done.stderr
+    assert files_in(tmp_path / "stills_restored") == {"a.png", "b.png", "c.png"}
+    assert done.stdout.count("written") == 3
+    assert done.stderr.count("3 of 4 pictures restored") == 1
+    assert done.stderr.count("not restored: ") == 1
+
+
 def test_the_process_gives_the_code_and_no_traceback(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "idfsr_core", "degrade", str(tmp_path / "gone.png"), "--output", "x.png"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=600)

@@ -215,7 +215,8 @@ def _many(args: argparse.Namespace, work: _Work, jobs: Sequence[tuple[Path, Path
         try:
             _one(args, work, picture, output)
         except IDFSRError as error:
-            failures.append(f"{picture}: {error}")
+            said = str(error)
+            failures.append(said if str(picture) in said else f"{picture}: {said}")
             print(f"failed: {failures[-1]}", file=sys.stderr, flush=True)
     return failures
 

@@ -53,4 +53,6 @@ class Spread:
             print(f"{total - len(everything)} of {total} pictures restored", file=sys.stderr, flush=True)
             for line in everything:
                 print(f"  not restored: {line}", file=sys.stderr, flush=True)
+        if self._state is not None:  # a process that ends with 1 makes the launcher stop the others
+            self._state.wait_for_everyone()
         return 1 if everything else 0
