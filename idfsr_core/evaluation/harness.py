@@ -141,8 +141,8 @@ def restore_all(
     pictures = [situation.bicubic() for situation in situations]
     failures = [situation.failure for situation in situations]
     usable = [place for place, situation in enumerate(situations) if situation.face is not None]
-    if method.name == "bicubic":
-        return pictures, failures
+    if method.name == "bicubic":  # needs no face
+        return pictures, [None] * len(pictures)
     try:
         made = method.restore([situations[place] for place in usable], tools)
         for place, picture in zip(usable, made, strict=True):

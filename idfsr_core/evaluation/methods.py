@@ -216,6 +216,13 @@ METHODS = _table(
 )
 
 
+_REMEDIES = {
+    "denoiser": "name a bundle with a denoiser by --bundle",
+    "paper": "name a bundle with the paper's form by --paper",
+    "fitted": "add --fit",
+}
+
+
 def chosen(names: Sequence[str], available: Sequence[str]) -> list[Method]:
     """The methods of these names; with none named, all that the ``available`` needs allow.
 
@@ -227,7 +234,7 @@ def chosen(names: Sequence[str], available: Sequence[str]) -> list[Method]:
             raise ArgumentError("--methods", name, f"use some of {', '.join(METHODS)}")
         needs = METHODS[name].needs
         if needs and needs not in available:
-            raise ArgumentError("--methods", name, f"it needs the {needs}: name a bundle that holds it")
+            raise ArgumentError("--methods", name, _REMEDIES[needs])
     return [method for method in METHODS.values() if (method.name in names if names else _possible(method, available))]
 
 

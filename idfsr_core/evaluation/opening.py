@@ -17,7 +17,7 @@ from ..runtime import Runtime
 from .fit_people import fit_people
 from .harness import Study
 from .measuring import Instruments
-from .methods import METHODS, Toolbox, chosen
+from .methods import Toolbox, chosen
 from .protocol import EvaluationSettings, choose_cases, load_subjects
 from .situations import Known, know_person
 
@@ -108,12 +108,11 @@ def open_study(
     """
     from ..pretraining.data import read_archive
 
+    methods = chosen(settings.methods, _available(bundle, paper, fitting))
     instruments = open_instruments(settings, sources, runtime)
     library = read_archive(sources.faces, sources.split)
     further = max(settings.fit_photos - settings.references, 0) if fitting else 0
     subjects = load_subjects(library, choose_cases(library, settings), instruments.landmarks, further)
-    available = _available(settings, bundle, paper, fitting)
-    methods = chosen(settings.methods, available)
     if analyzer is None and ("found" in settings.landmarks or "analyzer" in bundle.parts):
         analyzer = bundle.analyzer
     encoder = encoder or (bundle.encoder if "encoder" in bundle.parts else next(iter(instruments.encoders.values())))
@@ -146,16 +145,11 @@ def open_study(
     )
 
 
-def _available(
-    settings: EvaluationSettings, bundle: Bundle, paper: Bundle | None, fitting: FittingSettings | None
-) -> list[str]:
+def _available(bundle: Bundle, paper: Bundle | None, fitting: FittingSettings | None) -> list[str]:
     """What the methods may need and is there."""
     ours = "denoiser" in bundle.parts
     if not ours and fitting:
         raise ArgumentError("--fit", "a bundle without a denoiser", "name a bundle that holds one")
-    unknown = [name for name in settings.methods if name not in METHODS]
-    if unknown:
-        raise ArgumentError("--methods", ", ".join(unknown), f"use some of {', '.join(METHODS)}")
     return ["denoiser"] * ours + ["paper"] * (paper is not None) + ["fitted"] * (fitting is not None)
 
 

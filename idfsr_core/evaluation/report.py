@@ -42,7 +42,11 @@ def _tables(evaluation: Evaluation) -> Iterator[str]:
     blocks = sorted({(each.landmarks, each.scale) for each in evaluation.sets if each.scale})
     for landmarks, scale in blocks:  # "found" comes before "true": the honest figure first
         sets = [each for each in evaluation.sets if (each.landmarks, each.scale) == (landmarks, scale)]
-        yield f"**{scale}x, landmarks {_LANDMARK_WORDS[landmarks]}** (n = {len(sets[0].cases)})"
+        off = sets[-1].mean("found_error")[0]
+        used = (
+            f"; those used are off by {off:.3f} eye distances" if landmarks == "found" and not math.isnan(off) else ""
+        )
+        yield f"**{scale}x, landmarks {_LANDMARK_WORDS[landmarks]}** (n = {len(sets[0].cases)}{used})"
         yield ""
         yield from _rows(sets, encoders)
         yield ""
