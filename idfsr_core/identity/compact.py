@@ -62,5 +62,6 @@ class CompactEncoder:
 
         The quality is the predicted cosine between this vector and that of a clean copy of the photo.
         """
-        vectors, quality = self.network(align_faces(image, keypoints))
+        weight = self.network.embedding.weight
+        vectors, quality = self.network(align_faces(image, keypoints).to(weight.device, weight.dtype))
         return Embedded(vectors=functional.normalize(vectors.float()), quality=quality.float())

@@ -103,12 +103,12 @@ class EncoderNetwork(nn.Module):
             faces: [B, 3, 112, 112], RGB, 0..1.
 
         Returns:
-            The embedding [B, dim] float32, NOT normalised, and the quality [B] in 0..1: the cosine to be expected
+            The embedding [B, dim], NOT normalised, and the quality [B] in 0..1: the cosine to be expected
             between this embedding and that of a clean copy of the same photo.
         """
         x = torch.relu(self.stem((faces - 0.5) * 2))
         x = torch.relu(self.expand(self.stages(x)))
-        # The sum over places and the two small heads stay float32, also under autocast.
+        # The sum over places and the two small heads keep the parameters' precision, also under autocast.
         with torch.autocast(x.device.type, enabled=False):
-            pooled = self.pooled_norm((x.float() * self.places.float()).sum((2, 3)))
+            pooled = self.pooled_norm((x.to(self.places.dtype) * self.places).sum((2, 3)))
             return self.embedding(pooled), self.quality(pooled).squeeze(1).sigmoid()

@@ -2,25 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import cv2
 import numpy as np
+import torch
 
 from ..errors import ArgumentError
+from ..geometry import arcface_template, similarity_from_points
 from ..identity.network import FACE_SIZE
+
+if TYPE_CHECKING:
+    from .data import FaceLibrary
 
 _SCENE = 144
 """Side of the intermediate picture in which a degraded face lies, at the scale of the aligned face."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class EncoderPhotos:
-    """Photos in memory (or in a memory map), one face each, with what the teacher makes of them."""
+class Images(Protocol):
+    """Photos by index, [H, W, 3] uint8 RGB each: an array, a memory map, or a reader of files."""
 
-    images: np.ndarray  # [N, H, W, 3] uint8, RGB
+    def __len__(self) -> int: ...
+    def __getitem__(self, index: int, /) -> np.ndarray: ...
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class EncoderPhotos:
+    """Photos of one face each, with what the teacher makes of them."""
+
+    images: Images
     to_face: np.ndarray  # [N, 2, 3] float64: picture -> aligned face of 112x112 pixels
     targets: np.ndarray  # [N, D] float32, unit norm: the teacher's embedding of the photo as it is
     person: np.ndarray  # [N] int64: photos with the same number show the same person; -1 shows nobody (a blend)
@@ -166,43 +177,70 @@ def spoil(image: np.ndarray, to_face: np.ndarray, rng: np.random.Generator, sett
 
 
 class Teacher(Protocol):
-    """Anything that embeds aligned faces."""
+    """Anything that embeds aligned faces, such as an ``OnnxEncoder``."""
 
     def embed_aligned(self, faces: np.ndarray) -> np.ndarray:
         """[B, 112, 112, 3] uint8 RGB -> [B, D] float32."""
         ...
 
 
-def collect(
-    photos: Iterable[tuple[np.ndarray, np.ndarray, str]], teacher: Teacher, *, batch: int = 64
-) -> EncoderPhotos:
-    """Fill :class:`EncoderPhotos` from photos of one size and their keypoints.
+class _LibraryImages:
+    """A library's photos, decoded when they are asked for: all of them at once would fill the memory."""
+
+    def __init__(self, library: FaceLibrary) -> None:
+        self._library = library
+
+    def __len__(self) -> int:
+        return len(self._library)
+
+    def __getitem__(self, index: int) -> np.ndarray:
+        return np.ascontiguousarray(self._library.photo(index))
+
+
+def collect(library: FaceLibrary, teacher: Teacher, *, batch: int = 64) -> EncoderPhotos:
+    """Ask the teacher about every photo of a library, as it is.
 
     Args:
-        photos: image [H, W, 3] uint8 RGB, keypoints [5, 2] in its pixels, name of the person.
+        library: photos, keypoints and people.
         teacher: embeds the aligned, unspoiled faces.
         batch: faces given to the teacher at once.
     """
-    rows = list(photos)
-    if not rows:
-        raise ArgumentError("training photos", "none", "name a folder or an index with at least one face")
-    to_face = np.stack([face_matrix(keypoints) for _, keypoints, _ in rows])
-    faces = [_warp(image, _full(m), FACE_SIZE) for (image, _, _), m in zip(rows, to_face, strict=True)]
-    parts = [teacher.embed_aligned(np.stack(faces[i : i + batch])) for i in range(0, len(faces), batch)]
+    if len(library) == 0:
+        raise ArgumentError("training photos", "none", "name a folder or an archive with at least one face")
+    images = _LibraryImages(library)
+    to_face = face_matrices(library.keypoints)
+    parts = []
+    for start in range(0, len(library), batch):
+        rows = range(start, min(start + batch, len(library)))
+        parts.append(teacher.embed_aligned(np.stack([_warp(images[i], _full(to_face[i]), FACE_SIZE) for i in rows])))
     targets = np.concatenate(parts).astype(np.float32)
-    people = np.unique([name for _, _, name in rows], return_inverse=True)[1]
     targets = targets / np.linalg.norm(targets, axis=1, keepdims=True)
-    return EncoderPhotos(images=np.stack([r[0] for r in rows]), to_face=to_face, targets=targets, person=people)
+    return EncoderPhotos(images=images, to_face=to_face, targets=targets, person=library.identities)
 
 
-def face_matrix(keypoints: np.ndarray) -> np.ndarray:
-    """[2, 3]: the similarity that brings five keypoints [5, 2] onto the ArcFace template, by least squares."""
-    template = np.array(
-        [[38.2946, 51.6963], [73.5318, 51.5014], [56.0252, 71.7366], [41.5493, 92.3655], [70.7299, 92.2041]]
+def face_matrices(keypoints: np.ndarray) -> np.ndarray:
+    """[N, 2, 3] float64: the similarities that bring five keypoints [N, 5, 2] onto the ArcFace template."""
+    points = torch.from_numpy(np.asarray(keypoints, np.float64))
+    return similarity_from_points(points, arcface_template(FACE_SIZE).expand_as(points)).numpy()
+
+
+def join(first: EncoderPhotos, second: EncoderPhotos) -> EncoderPhotos:
+    """Both, one after the other; people keep their numbers, so these must mean the same in both."""
+    return EncoderPhotos(
+        images=_Joined(first.images, second.images),
+        to_face=np.concatenate((first.to_face, second.to_face)),
+        targets=np.concatenate((first.targets, second.targets)),
+        person=np.concatenate((first.person, second.person)),
     )
-    source = keypoints.astype(np.float64) @ np.array([1, 1j])
-    target = template @ np.array([1, 1j])
-    p, q = source - source.mean(), target - target.mean()
-    factor = np.vdot(p, q) / np.vdot(p, p)
-    offset = target.mean() - factor * source.mean()
-    return np.array([[factor.real, -factor.imag, offset.real], [factor.imag, factor.real, offset.imag]])
+
+
+class _Joined:
+    def __init__(self, first: Images, second: Images) -> None:
+        self._parts = first, second
+
+    def __len__(self) -> int:
+        return sum(map(len, self._parts))
+
+    def __getitem__(self, index: int) -> np.ndarray:
+        first, second = self._parts
+        return first[index] if index < len(first) else second[index - len(first)]
