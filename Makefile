@@ -26,11 +26,12 @@ $(STAMP): requirements.txt requirements-dev.txt
 		|| { echo "IDFSR needs Python 3.10 or newer; name one: make $(MAKECMDGOALS) PYTHON=python3.12"; exit 1; }
 	@test -x $(PY) && $(PY) -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv --clear $(VENV) \
 		|| { echo "python3 -m venv failed; on Debian and Ubuntu: apt install python3-venv"; exit 1; }
-	$(PY) -m pip install --disable-pip-version-check --no-input -r requirements-dev.txt
+	$(PY) -m pip install --disable-pip-version-check --no-input --no-compile -r requirements-dev.txt
 	@touch $@
 
 demo: install
-	$(PY) -m idfsr_core restore $(SAMPLES)/scene.png --references $(SAMPLES)/anna --output $(OUT)/scene-restored.png
+	$(PY) -m idfsr_core restore $(SAMPLES)/scene.jpg --references $(SAMPLES)/anna/[2-6].jpg --output $(OUT)/scene.png
+	$(PY) -m idfsr_core demo --output $(OUT)
 
 test: install
 	$(PY) -m pytest $(ARGS)

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from idfsr_core.images import list_images, read_image, to_uint8
+from idfsr_core.pretraining.sample_scene import SIZE
 
 SAMPLES = Path(__file__).resolve().parent.parent / "idfsr_core" / "assets" / "samples"
 PEOPLE = ("anna", "ben", "clara")
@@ -54,7 +55,7 @@ def test_every_photo_has_its_keypoints(record, name):
 
 def test_scene_shows_everybody_small(record):
     height, width = read_image(SAMPLES / "scene.jpg").shape[-2:]
-    assert (width, height) == (320, 240)
+    assert (width, height) == SIZE
     assert sorted(record["scene"]) == sorted(PEOPLE)
     for five in map(np.array, record["scene"].values()):
         assert (five > 0).all()
@@ -69,10 +70,11 @@ def test_samples_stay_small():
 @pytest.mark.shared
 @pytest.mark.slow
 def test_nobody_of_the_validation_people_is_in_the_samples(shared_dir):
+    """A quick look; ``python -m idfsr_core.pretraining.sample_people --check`` compares with everybody."""
     from idfsr_core.pretraining.crowd import LEAST, LIMIT, read_crowd
     from idfsr_core.pretraining.sample_people import check
 
-    found = check(read_crowd(shared_dir, None, ("val",)), SAMPLES)
+    found = check(read_crowd(shared_dir, None, ("val",), at_most=4), SAMPLES)
     for name, likeness in found.items():
         assert likeness.person < LIMIT, name
         assert likeness.least >= LEAST, name

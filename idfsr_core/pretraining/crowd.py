@@ -118,22 +118,37 @@ def embed_all(library: FaceLibrary, encoder: IdentityEncoder, batch: int = 64) -
     return unit(np.concatenate(rows))
 
 
-def read_crowd(shared: Path, cache: Path | None, names: tuple[str, ...] = ("train", "val")) -> Crowd:
-    """Read the photos of the named splits and both encoders of the shared folder.
+def read_crowd(
+    shared: Path, cache: Path | None, names: tuple[str, ...] = ("train", "val"), at_most: int | None = None
+) -> Crowd:
+    """Read the photos of the named splits and both encoders of the shared folder. The library holds the first split.
 
-    The embeddings are kept in ``cache``. The library holds the first split.
+    Args:
+        shared: the folder with ``data/faces`` and ``weights/insightface``.
+        cache: a folder that keeps the embeddings, or None.
+        names: the splits.
+        at_most: photos per person, for a quick look; None takes all.
 
     Raises:
         FileFormatError: no photos there.
         MissingPackageError: no encoder there, or onnxruntime is not installed.
     """
-    splits = [read_archive(shared / "data" / "faces", name) for name in names]
+    splits = [_first(read_archive(shared / "data" / "faces", name), at_most) for name in names]
     encoders = tuple(InsightFaceEncoder(shared / "weights" / "insightface" / "models" / pack) for pack in PACKS)
-    kept = [cache / f"{pack}-{'-'.join(names)}.npy" if cache else None for pack in PACKS]
+    kept = [cache / f"{pack}-{'-'.join(names)}-{at_most or 'all'}.npy" if cache else None for pack in PACKS]
     vectors = tuple(_vectors(path, splits, encoder) for path, encoder in zip(kept, encoders, strict=True))
     first = np.cumsum([0] + [len(split.names) for split in splits[:-1]])
     numbers = np.concatenate([split.identities + start for split, start in zip(splits, first, strict=True)])
     return Crowd(library=splits[0], encoders=encoders, vectors=vectors, identities=numbers)
+
+
+def _first(library: FaceLibrary, count: int | None) -> FaceLibrary:
+    """The first photos of every person only."""
+    if count is None:
+        return library
+    kept = np.sort(np.concatenate([photos[:count] for photos in library.people()]))
+    photos = [library.photos[index] for index in kept]
+    return replace(library, photos=photos, identities=library.identities[kept], keypoints=library.keypoints[kept])
 
 
 def _vectors(path: Path | None, splits: list[FaceLibrary], encoder: IdentityEncoder) -> np.ndarray:

@@ -12,9 +12,9 @@ import numpy as np
 
 from .blending import blur, face_height
 
-SIZE = (320, 240)  # width, height of the finished picture
+SIZE = (256, 176)  # width, height of the finished picture
 _FINE = 4  # it is drawn this many times larger
-_GROUND = 0.52  # the horizon, as a part of the height
+_GROUND = 0.44  # the horizon, as a part of the height
 
 Picture = np.ndarray  # [H, W, 3] float32, 0..255
 
@@ -98,11 +98,11 @@ def _body(canvas: Picture, figure: Figure, matrix: np.ndarray, rng: np.random.Ge
     u, v = np.abs(x - middle) / tall, (y - chin_y) / tall
     neck = ((0.36 - u) * tall / 2).clip(0, 1) * ((0.55 - v) * tall / 2).clip(0, 1) * ((v + 0.4) * tall / 2).clip(0, 1)
     canvas = _over(canvas, np.broadcast_to(0.72 * _skin(figure), canvas.shape), blur(neck, 2))
-    shoulder = 0.24 + 0.36 * (u - 0.36).clip(0) + 3.0 * (u - 1.45).clip(0) ** 2
-    side = 1.85 - 0.10 * ((v - 3.5) / 2.5).clip(-1, 1)
+    shoulder = 0.24 + 0.36 * (u - 0.36).clip(0) + 4.0 * (u - 1.35).clip(0) ** 2
+    side = 1.75 + 0.10 * ((v - 3.0) / 2.0).clip(-1, 1)
     trunk = ((v - shoulder) * tall / 3).clip(0, 1) * ((side - u) * tall / 4).clip(0, 1)
     folds = cv2.GaussianBlur(rng.normal(0, 1, (height, width)).astype(np.float32), (0, 0), 6, sigmaY=16)
-    arm = np.exp(-(((u - 1.32) / 0.05) ** 2)) * (v > 1.6)
+    arm = np.exp(-(((u - 1.18 + 0.04 * v) / 0.06) ** 2)) * ((v - 1.2) / 0.8).clip(0, 1)
     collar = np.exp(-(((v - shoulder - 0.10) / 0.05) ** 2)) * (u < 0.6)
     shade = 1 - 0.30 * (u / 1.9) ** 2 + 0.06 * folds / folds.std() - 0.22 * arm - 0.25 * collar
     return _over(canvas, np.array(figure.cloth, np.float32) * shade[..., None], blur(trunk, 1.5))

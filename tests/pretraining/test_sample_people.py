@@ -158,10 +158,10 @@ def test_scene_shows_the_portrait():
         picture=red,
         keypoints=made.keypoints,
         landmarks=made.landmarks,
-        centre=(160.0, 120.0),
+        centre=(128.0, 80.0),
         face=20.0,
         cloth=(90, 90, 90),
     )
-    spot = draw_scene([figure], seed=1).picture[116:124, 156:164].reshape(-1, 3).mean(0)
+    spot = draw_scene([figure], seed=1).picture[76:84, 124:132].reshape(-1, 3).mean(0)
     assert spot[0] > 180
     assert spot[1] < 60
