@@ -53,6 +53,7 @@ class Restoration:
     before: Tensor  # [1, 3, S, S] the face as it was, bicubic
     face: Face
     face_reason: str
+    alignment: Alignment  # picture -> crop
     scale: float  # crop pixels per real pixel of the face
     enlarged: float  # output pixels per picture pixel
     reference: str | None  # the photo that gives style; None: no reference photos
@@ -191,6 +192,7 @@ def restore_image(
         before=ready.cond.upsampled,
         face=ready.face,
         face_reason=ready.reason,
+        alignment=ready.alignment,
         scale=ready.cond.scale,
         enlarged=size[0] / image.shape[-1],
         reference=ready.warped.names[0] if ready.warped.names else None,

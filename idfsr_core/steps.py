@@ -204,11 +204,15 @@ def paste_crop(image: Tensor, crop: Tensor, alignment: Alignment, size: tuple[in
         size: of the result; the picture's own size leaves every pixel beyond the crop as it is.
         feather: fraction of the crop's side over which it fades into the picture.
     """
-    width, height = alignment.image_size
-    if size == (width, height):
+    if size == alignment.image_size:
         return alignment.paste(image, crop.to(image), feather=feather)
     grown = torch.nn.functional.interpolate(image, size=size[::-1], mode="bicubic", align_corners=False).clamp(0, 1)
-    fx, fy = width / size[0], height / size[1]
+    return enlarged_alignment(alignment, size).paste(grown, crop.to(image), feather=feather)
+
+
+def enlarged_alignment(alignment: Alignment, size: tuple[int, int]) -> Alignment:
+    """The crop's place in the picture once that is resized to ``size`` (width, height)."""
+    fx, fy = (old / new for old, new in zip(alignment.image_size, size, strict=True))
     back = torch.tensor([[fx, 0, (fx - 1) / 2], [0, fy, (fy - 1) / 2]], dtype=torch.float64)
     matrix = compose_affine(torch.from_numpy(alignment.matrix.copy()), back).numpy()
-    return Alignment(matrix=matrix, size=alignment.size, image_size=size).paste(grown, crop.to(image), feather=feather)
+    return Alignment(matrix=matrix, size=alignment.size, image_size=size)

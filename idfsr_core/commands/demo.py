@@ -1,9 +1,11 @@
-"""Restore the shipped samples and write the pictures to a folder: the small pictures, the results, a sheet to compare.
+"""Restore the shipped group picture and write the results to a folder, offline, with the shipped bundle.
 
-One photo of each sample person is made so small that the face is 128 / SCALE pixels wide; the person's other photos
-are the references. The sample people do not exist. Works offline with the shipped bundle.
+Three people stand in it, with faces of about 14 pixels. Each is looked for by the person's other photos and restored
+from them. None of the three exists.
 
-The columns of sheet.png: the small picture enlarged, the restored face, the photo it was made from, the best reference.
+What is written: scene.png (the picture enlarged), scene-restored.png (with all three faces restored), NAME.png (each
+face alone) and sheet.png, a row per person: the face enlarged, the face restored, the photo that the scene was made
+from, the best reference.
 
 example:
   python -m idfsr_core demo --output out/demo
@@ -17,12 +19,13 @@ from typing import TYPE_CHECKING
 
 from ..errors import FileFormatError
 from . import common
-from .degrade import spoil
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from ..bundle import Bundle
+    from ..faces.analyzer import FaceAnalyzer
+    from ..references import PreparedReferences
     from ..restoration import Restoration
     from ..runtime import Runtime
 
@@ -30,45 +33,45 @@ SAMPLES = Path(__file__).parent.parent / "assets" / "samples"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Where to write and how small the face is made."""
+    """Where to write, and how."""
     parser.add_argument("--output", metavar="DIR", default="out/demo", help="folder to write (default: out/demo)")
-    parser.add_argument("--scale", type=float, default=16, metavar="4..32", help="how small the face is (default: 16)")
+    parser.add_argument("--steps", type=int, default=4, metavar="1..1000", help="denoising steps (default: 4)")
     parser.add_argument("--seed", type=int, default=0, metavar="N", help="seed of the noise (default: 0)")
-    parser.add_argument("--samples", metavar="DIR", default=str(SAMPLES), help="folder with one folder per person")
     common.add_model_arguments(parser)
 
 
 def run(args: argparse.Namespace) -> int:
-    """Restore one photo of each sample person."""
+    """Restore each person of the scene."""
     import torch
 
-    from ..images import write_image
+    from ..images import up, write_image
+    from ..options import RestoreOptions
+    from ..restoration import restore_image
 
-    people = sample_people(Path(args.samples))
-    output = Path(args.output)
+    people, output = sample_people(SAMPLES), Path(args.output)
+    options = RestoreOptions(steps=args.steps, seed=args.seed)
     common.check_writable(output)
     runtime = common.runtime_of(args)
     bundle = common.bundle_of(args, runtime)
-    rows = []
+    analyzer = common.analyzer_of(args, bundle, runtime)
+    scene, results, rows = common.read(SAMPLES / "scene.jpg"), [], []
     for name, photos in people.items():
-        small, result, row = _restore(bundle, photos, args.scale, args.seed, runtime)
-        write_image(output / f"{name}-small.png", small)
-        write_image(output / f"{name}-restored.png", result.image)
-        write_image(output / f"{name}-face.png", result.crop)
-        rows.append(row)
-        size = f"{small.shape[-1]}x{small.shape[-2]}"
-        print(
-            f"{name}: face of {result.face.width:.0f} px in a picture of {size}, scale {result.scale:.1f}x, reference"
-            f" {result.reference} ({result.reference_reason}); identity similarity {result.similarity_before:.2f}"
-            f" before, {result.similarity_after:.2f} after; {sum(result.timings.values()):.1f} s"
-        )
+        references = _references(bundle, analyzer, photos[1:], runtime)
+        result = restore_image(bundle, scene, references, options, None, runtime, analyzer)
+        write_image(output / f"{name}.png", result.crop)
+        rows.append(_row(result, references, photos[0], analyzer))
+        results.append(result)
+        print(_in_words(name, result))
+    size = (results[0].image.shape[-1], results[0].image.shape[-2])
+    write_image(output / "scene.png", up(scene, (size[1], size[0])).clamp(0, 1))
+    write_image(output / "scene-restored.png", _all_in_one(scene, results, size))
     write_image(output / "sheet.png", torch.cat(rows, 2))
-    print(f"written to {output}: sheet.png compares them all; peak memory {common.memory_line()}")
+    print(f"written to {output}; peak memory {common.memory_line()}")
     return 0
 
 
 def sample_people(folder: Path) -> dict[str, list[Path]]:
-    """Photos by person, by name; the first of each is restored from the others."""
+    """Photos by person; the first of each is in the scene, the others are references."""
     from ..images import list_images
 
     people = {place.name: list_images(place) for place in sorted(folder.glob("*")) if place.is_dir()}
@@ -77,27 +80,45 @@ def sample_people(folder: Path) -> dict[str, list[Path]]:
     return people
 
 
-def _restore(
-    bundle: Bundle, photos: list[Path], scale: float, seed: int, runtime: Runtime
-) -> tuple[Tensor, Restoration, Tensor]:
-    """The small picture, what became of it, and its row of the sheet."""
+def _references(bundle: Bundle, analyzer: FaceAnalyzer, photos: list[Path], runtime: Runtime) -> PreparedReferences:
+    from ..references import prepare_references
+
+    return prepare_references(analyzer, bundle.encoder, ((p.name, common.read(p)) for p in photos), runtime.check)
+
+
+def _in_words(name: str, result: Restoration) -> str:
+    return (
+        f"{name}: face of {result.face.width:.0f}x{result.face.height:.0f} px, {result.face_reason}; scale"
+        f" {result.scale:.1f}x; reference {result.reference}, {result.reference_reason}; identity similarity"
+        f" {result.similarity_before:.2f} before, {result.similarity_after:.2f} after;"
+        f" {sum(result.timings.values()):.1f} s"
+    )
+
+
+def _all_in_one(scene: Tensor, results: list[Restoration], size: tuple[int, int]) -> Tensor:
+    """The scene enlarged to ``size`` (width, height) with every restored face in its place."""
+    from ..images import up
+    from ..steps import enlarged_alignment
+
+    picture = up(scene, (size[1], size[0])).clamp(0, 1)
+    for result in results:
+        place = enlarged_alignment(result.alignment, size)
+        picture = place.paste(picture, result.crop.to(picture), feather=result.options.paste_feather)
+    return picture
+
+
+def _row(result: Restoration, references: PreparedReferences, truth: Path, analyzer: FaceAnalyzer) -> Tensor:
+    """One person's row of the sheet, [1, 3, 256, 1024]."""
     import torch
 
-    from ..errors import FaceNotFoundError
-    from ..options import RestoreOptions
-    from ..references import largest_face, prepare_references
-    from ..restoration import restore_image
+    from ..images import up
+    from ..references import largest_face
     from ..steps import align
 
-    truth = common.read(photos[0])
-    face = largest_face(bundle.analyzer.analyze(truth))
-    if face is None:
-        raise FaceNotFoundError(f"sample {photos[0]}", "no face found", "use the shipped bundle")
-    small = spoil(truth, max(1.0, scale / align(face).scale), "area")
-    named = ((path.name, common.read(path)) for path in photos[1:])
-    references = prepare_references(bundle.analyzer, bundle.encoder, named, runtime.check)
-    result = restore_image(bundle, small, references, RestoreOptions(seed=seed, face="largest"), None, runtime)
-    best = next(photo for photo in references.photos if photo.name == result.reference)
-    row = [result.before, result.crop, align(face).crop(truth), best.crop[..., 32:160, 32:160]]
-    enlarged = [torch.nn.functional.interpolate(each.cpu(), 256, mode="bicubic").clamp(0, 1) for each in row]
-    return small, result, torch.cat(enlarged, 3)
+    photo = common.read(truth)
+    face = largest_face(analyzer.analyze(photo))
+    margin = (references.photos[0].crop.shape[-1] - result.crop.shape[-1]) // 2
+    best = next(each for each in references.photos if each.name == result.reference).crop
+    inner = best[..., margin : best.shape[-2] - margin, margin : best.shape[-1] - margin]
+    shown = align(face).crop(photo) if face else torch.zeros_like(inner)
+    return torch.cat([up(each.cpu(), 256).clamp(0, 1) for each in (result.before, result.crop, shown, inner)], 3)

@@ -16,6 +16,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -124,6 +125,7 @@ class _Work:
     options: RestoreOptions
     runtime: Runtime
     mask: Path | None
+    seconds: float  # that reading all this took
 
     def restore(self, picture: Path) -> Restoration:
         """Restore one file."""
@@ -182,19 +184,22 @@ def _load(args: argparse.Namespace, options: RestoreOptions, runtime: Runtime) -
     from ..identity.embedding import IdentityEmbedding
     from ..restoration import known_identity
 
+    began = time.perf_counter()
     bundle = common.bundle_of(args, runtime)
     analyzer = common.analyzer_of(args, bundle, runtime)
     identity = IdentityEmbedding.load(args.identity) if args.identity else None
     if identity is not None:
         known_identity(bundle, None, identity)
+    references = common.read_references(args, bundle, analyzer, runtime)
     return _Work(
         bundle=bundle,
         analyzer=analyzer,
-        references=common.read_references(args, bundle, analyzer, runtime),
+        references=references,
         identity=identity,
         options=options,
         runtime=runtime,
         mask=Path(args.mask) if args.mask else None,
+        seconds=time.perf_counter() - began,
     )
 
 
@@ -205,7 +210,8 @@ def _one(args: argparse.Namespace, work: _Work, picture: Path, output: Path) -> 
     write_image(output, result.image)
     if args.crop:
         write_image(Path(args.crop), result.crop)
-    print(_as_json(picture, output, result) if args.json else _in_words(picture, output, result), flush=True)
+    tell = _as_json if args.json else _in_words
+    print(tell(picture, output, result, work.seconds), flush=True)
 
 
 def _many(args: argparse.Namespace, work: _Work, jobs: Sequence[tuple[Path, Path]]) -> list[str]:
@@ -221,14 +227,21 @@ def _many(args: argparse.Namespace, work: _Work, jobs: Sequence[tuple[Path, Path
     return failures
 
 
-def _as_json(picture: Path, output: Path, result: Restoration) -> str:
+def _as_json(picture: Path, output: Path, result: Restoration, loading: float) -> str:
     memory = {name: round(value, 1) for name, value in common.peak_memory().items()}
     size = [result.image.shape[-1], result.image.shape[-2]]
-    line = {"picture": str(picture), "output": str(output), "size": size, **result.summary(), "peak_mib": memory}
+    line: dict[str, object] = {
+        "picture": str(picture),
+        "output": str(output),
+        "size": size,
+        **result.summary(),
+        "peak_mib": memory,
+        "loading": round(loading, 3),
+    }
     return json.dumps(line | {"options": json.loads(result.options.to_json())})
 
 
-def _in_words(picture: Path, output: Path, result: Restoration) -> str:
+def _in_words(picture: Path, output: Path, result: Restoration, loading: float) -> str:
     face, identity = result.face, result.identity
     box = " ".join(f"{value:.0f}" for value in face.box)
     seconds = ", ".join(f"{name} {value:.2f} s" for name, value in result.timings.items())
@@ -241,7 +254,8 @@ def _in_words(picture: Path, output: Path, result: Restoration) -> str:
         f"  identity    {identity.kind} from {identity.photos} photo{'s' * (identity.photos != 1)}; similarity"
         f" {result.similarity_before:.2f} before, {result.similarity_after:.2f} after"
         f" (by {identity.encoder}, which the model was trained with)",
-        f"  time        {sum(result.timings.values()):.2f} s ({seconds}); peak memory {common.memory_line()}",
+        f"  time        {sum(result.timings.values()):.2f} s ({seconds}) after {loading:.2f} s for weights and"
+        f" references; peak memory {common.memory_line()}",
         *(f"  note        {warning}" for warning in result.warnings),
         f"  written     {output}",
     ]
