@@ -20,7 +20,7 @@ from ..faces.decoding import overlap
 from ..faces.face import Face
 
 HEIGHTS = (3, 6, 12, 25, 50)  # of the face, in pixels
-CANVAS = 256  # side of the pictures
+CANVAS = 160  # side of the pictures
 QUALITY = 85  # of their JPEG
 MATCH = 0.3  # intersection over union from which on a find is the face
 LEAST = 0.05  # score from which on finds are gathered, so that other thresholds can be judged afterwards
