@@ -6,14 +6,13 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from .errors import AmbiguousFaceError, FaceNotFoundError
 from .faces.face import Face
 from .faces.points import five_from_dense
 from .faces.selection import check_box, left_to_right, select_face
-from .identity.embedding import IdentityEmbedding
+from .identity.embedding import IdentityEmbedding, similarity
 from .options import RestoreOptions
 from .references import embed_face
 
@@ -81,11 +80,7 @@ def _likest(
 ) -> tuple[Face, str]:
     if person is None:
         raise AmbiguousFaceError("picture", f"{len(faces)} faces: {_listed(faces)}", HINT)
-    vector = person.vector
-    likeness = [
-        float(torch.nn.functional.cosine_similarity(embed_face(encoder, image, face.keypoints)[0], vector, dim=0))
-        for face in faces
-    ]
+    likeness = [float(similarity(embed_face(encoder, image, face.keypoints)[0], person.vector)) for face in faces]
     order = np.argsort(likeness)[::-1]
     best, second = int(order[0]), int(order[1])
     if likeness[best] - likeness[second] < LEAST_LEAD:

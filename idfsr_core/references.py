@@ -25,7 +25,7 @@ CROP_SIZE = 192
 FACE_SIZE = 128
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False)
 class Reference:
     """One good photo of the person, reduced to what the restoration reads of it."""
 
@@ -41,7 +41,7 @@ class Reference:
             raise ArgumentError(f"reference {self.name}", shapes, f"give [1, 3, {CROP_SIZE}, {CROP_SIZE}] and [68, 2]")
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False)
 class PreparedReferences:
     """All usable photos of one person."""
 

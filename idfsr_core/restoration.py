@@ -16,7 +16,7 @@ from .diffusion.conditioning import Conditioning
 from .errors import ArgumentError
 from .face_choice import find_face
 from .geometry import Alignment
-from .identity.embedding import IdentityEmbedding
+from .identity.embedding import IdentityEmbedding, similarity
 from .images import check_image
 from .options import RestoreOptions
 from .references import PreparedReferences, embed_face, prepare_references
@@ -44,7 +44,7 @@ if TYPE_CHECKING:
 __all__ = ["PreparedFace", "Restoration", "RestoreOptions", "prepare_face", "restore_crop", "restore_image"]
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False)
 class Restoration:
     """The result for one picture and what was done to get it."""
 
@@ -99,7 +99,7 @@ class Stopwatch:
         self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - start
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False)
 class PreparedFace:
     """One face of a picture, ready for the denoiser."""
 
@@ -235,7 +235,7 @@ def _prepared(
 def _similarity(bundle: Bundle, crop: Tensor, ready: PreparedFace, person: IdentityEmbedding) -> float:
     """Cosine between a crop's embedding and the person's, -1..1."""
     vector, _ = embed_face(bundle.encoder, crop, ready.keypoints)
-    return float(torch.nn.functional.cosine_similarity(vector, person.vector, dim=0))
+    return float(similarity(vector, person.vector).clamp(-1, 1))
 
 
 def _warnings(ready: PreparedFace, size: tuple[int, int], before: float, after: float) -> list[str]:

@@ -78,7 +78,7 @@ def mask_from_picture(mask: Tensor, alignment: Alignment, options: RestoreOption
     return user_mask(cut, alignment.size, grow=options.mask_grow, feather=options.mask_feather)
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False)
 class WarpedSet:
     """The references on the face, the best fitting first."""
 

@@ -339,6 +339,7 @@ def test_unwritable_outputs(
     (tmp_path / "file").write_text("in the way")
     for output in (tmp_path / "file" / "out.png", tmp_path / "out.gif"):
         assert output.parent.name in refused(*restore(bundle, picture, "--references", photos, "--output", output))
+        assert output.parent.name in refused(*restore(bundle, picture, "--references", photos, "--crop", output))
         assert output.parent.name in refused("degrade", picture, "--scale", 4, "--output", output)
     assert "file" in refused("encode", photos, "--output", tmp_path / "file" / "id.safetensors", "--bundle", bundle)
 

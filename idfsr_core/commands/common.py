@@ -146,6 +146,13 @@ class Interrupt:
         signal.signal(signal.SIGINT, self._before)
 
 
+def check_picture(path: Path) -> None:
+    """The same for a picture to be written, whose name must end in .png or .jpg."""
+    if path.suffix.lower() not in (".png", ".jpg", ".jpeg"):
+        raise OutputError(f"output {path}", f"suffix {path.suffix!r}", "name the file .png or .jpg")
+    check_writable(path.parent)
+
+
 def peak_memory() -> dict[str, float]:
     """Peak memory of this process so far in MiB: {"ram": ..., "cuda": ...}, each where the system tells."""
     found: dict[str, float] = {}

@@ -41,7 +41,7 @@ def run(args: argparse.Namespace) -> int:
 
     from ..images import write_image
 
-    common.check_writable(Path(args.output).parent)
+    common.check_picture(Path(args.output))
     image = common.read(Path(args.picture))
     small = spoil(image, args.scale, args.kind, torch.Generator().manual_seed(args.seed))
     height, width = small.shape[-2:]

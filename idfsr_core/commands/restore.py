@@ -154,8 +154,8 @@ def run(args: argparse.Namespace) -> int:
         if folder and getattr(args, name):
             raise ArgumentError(f"--{name}", getattr(args, name), "use it with one picture, not with a folder")
     outputs = output_names(Path(args.picture), pictures, args.output)
-    for place in {path.parent for path in outputs}:
-        common.check_writable(place)
+    for path in [*outputs, *([Path(args.crop)] if args.crop else [])]:
+        common.check_picture(path)
     if not folder:
         _one(args, _load(args, options, common.runtime_of(args)), pictures[0], outputs[0])
         return 0

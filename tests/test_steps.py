@@ -1,0 +1,69 @@
+"""The steps of a restoration, one by one."""
+
+import numpy as np
+import pytest
+import torch
+
+from idfsr_core.errors import ImageError
+from idfsr_core.faces.face import Face
+from idfsr_core.options import RestoreOptions
+from idfsr_core.steps import align, low_resolution_face, lr_size, make_mask, output_size, paste_crop
+from tests import tiny
+from tests.tiny import portrait, stub_face
+
+
+def face_of(width: float, side: int = 200, x: float = 100.0, y: float = 100.0) -> Face:
+    return stub_face(x, y, width, (side, side))
+
+
+@pytest.mark.parametrize(("width", "expected"), [(64, 128), (32, 64), (12, 24), (5, 10), (1, 3), (120, 128)])
+def test_the_low_resolution_face_has_the_picture_s_pixels(width: float, expected: int) -> None:
+    """A stub face 64 px wide lies as in the 128 px crop, so its crop has twice as many real pixels as its width."""
+    assert lr_size(align(face_of(width))) == expected
+
+
+def test_a_known_scale_overrides_the_face_s_size() -> None:
+    assert lr_size(align(face_of(32)), scale=16) == 8
+
+
+def test_an_upright_face_is_cut_out_pixel_by_pixel() -> None:
+    """Where crop and picture have one scale and one grid, the low-resolution face is a piece of the picture."""
+    image = portrait(200, seed=3)
+    alignment = align(face_of(16))
+    cut = low_resolution_face(image, alignment)
+    assert cut.shape == (1, 3, 32, 32)
+    corner = alignment.resized(32).to_image(np.zeros((1, 2)))[0]
+    x, y = (int(v) for v in np.round(corner))
+    assert (cut - image[..., y : y + 32, x : x + 32]).abs().max() < 0.05
+    assert (cut - image[..., y : y + 32, x : x + 32]).abs().mean() < 0.01
+
+
+def test_the_mask_covers_the_face_and_softens_with_mild_scales() -> None:
+    landmarks = torch.from_numpy(tiny.dense_template())[None]
+    hard, mild = (make_mask(landmarks, 16, RestoreOptions()), make_mask(landmarks, 2, RestoreOptions()))
+    assert hard[0, 0, 76, 64] == 1
+    assert hard[0, 0, 2, 2] == 0
+    assert 0 < mild.max() < 1
+    assert torch.equal(make_mask(landmarks, 2, RestoreOptions(mask_mode="hard")), hard)
+
+
+def test_the_picture_grows_by_the_face_s_scale_within_bounds() -> None:
+    assert output_size(align(face_of(8))) == (1600, 1600)
+    assert output_size(align(face_of(64))) == (200, 200)
+    assert output_size(align(face_of(190))) == (200, 200)
+    assert output_size(align(face_of(8)), enlarge=1) == (200, 200)
+    assert max(output_size(align(face_of(4, side=2000)))) == 4096
+    with pytest.raises(ImageError, match="64x"):
+        output_size(align(face_of(8, side=2000)), enlarge=64)
+
+
+def test_pasting_what_was_there_changes_nothing_visible() -> None:
+    """A crop of the enlarged picture itself, laid over it, leaves no seam."""
+    image = portrait(200, seed=4)
+    alignment = align(face_of(16))
+    crop = alignment.crop(image)
+    grown = torch.nn.functional.interpolate(image, (800, 800), mode="bicubic").clamp(0, 1)
+    pasted = paste_crop(image, crop, alignment, (800, 800), 0.06)
+    assert (pasted - grown).abs().max() < 0.02
+    assert torch.equal(pasted[..., :100], grown[..., :100])
+    assert torch.equal(paste_crop(image, crop, alignment, (200, 200), 0.06)[..., :20], image[..., :20])
