@@ -9,7 +9,6 @@ PYTHON ?= python3
 VENV := .venv
 PY := $(VENV)/bin/python
 STAMP := $(VENV)/.installed
-SAMPLES := idfsr_core/assets/samples
 OUT ?= out/demo
 ARGS ?=
 
@@ -30,7 +29,6 @@ $(STAMP): requirements.txt requirements-dev.txt
 	@touch $@
 
 demo: install
-	$(PY) -m idfsr_core restore $(SAMPLES)/scene.jpg --references $(SAMPLES)/anna/[2-6].jpg --output $(OUT)/scene.png
 	$(PY) -m idfsr_core demo --output $(OUT)
 
 test: install

@@ -37,9 +37,9 @@ LEADS = (212, 236, 226)  # which of the candidates each person is gathered aroun
 
 
 PLACES = {  # in the group picture: where the eyes are, how wide the face is, the colour of the clothes
-    "anna": ((82, 76), 14.0, (150, 62, 70)),
-    "ben": ((129, 64), 15.0, (60, 84, 120)),
-    "clara": ((177, 73), 13.5, (96, 104, 84)),
+    "anna": ((82, 76), 16.0, (150, 62, 70)),
+    "ben": ((130, 62), 16.5, (60, 84, 120)),
+    "clara": ((180, 73), 15.5, (96, 104, 84)),
 }
 
 
