@@ -25,8 +25,8 @@ class PoolingSettings:
     stranger: float = 0.2
     """Cosine between (the mean of) some photos and the others' mean below which they are not the same person."""
     pair: float = 0.05
-    """The same where there are two photos at all: no third one can decide, and a wrong no refuses the work. Two photos
-    of one person fall below it in 2% (compact) or less, those of two people in half (compact) or two thirds."""
+    """The same where there are two photos at all: no third one can decide, and a wrong no refuses the work. Of all
+    validation pairs of one person 1% (compact) or .05% (the others) fall below it, of two people 52% or 70%."""
     sharpen: float = 1.0
     """Exponent on the quality before it weights a photo; 0 weights all alike."""
     floor: float = 0.02

@@ -2,7 +2,7 @@
 
 import json
 from dataclasses import FrozenInstanceError
-from types import SimpleNamespace
+from typing import NamedTuple
 
 import pytest
 import torch
@@ -13,7 +13,13 @@ from safetensors.torch import save_file
 from idfsr_core.errors import ArgumentError, EncoderMismatchError, FileFormatError, OutputError
 from idfsr_core.identity.embedding import IdentityEmbedding, similarity, similarity_matrix
 
-ENCODER = SimpleNamespace(name="compact", hash="0123")
+
+class _Encoder(NamedTuple):
+    name: str
+    hash: str
+
+
+ENCODER = _Encoder("compact", "0123")
 KEYS = {"encoder": "compact", "encoder_hash": "0123", "photos": 3, "kind": "pooled"}
 
 
@@ -134,7 +140,7 @@ def test_a_failed_write_leaves_the_old_file(tmp_path, monkeypatch):
 
 def test_another_encoder_is_refused_and_both_are_named():
     _made().check_encoder(ENCODER)
-    for other in (SimpleNamespace(name="edge_xs", hash="0123"), SimpleNamespace(name="compact", hash="9999")):
+    for other in (_Encoder("edge_xs", "0123"), _Encoder("compact", "9999")):
         with pytest.raises(EncoderMismatchError) as caught:
             _made().check_encoder(other)
         for part in ("compact", "0123", other.name, other.hash):

@@ -1,5 +1,6 @@
 """Encoders by name, and ONNX recognition models: made-up graphs here, the real ones where they lie."""
 
+import importlib.util
 import json
 import tarfile
 from pathlib import Path
@@ -168,8 +169,8 @@ def test_the_research_encoders_know_people_apart(shared_dir):
 
 
 @pytest.mark.shared
+@pytest.mark.skipif(importlib.util.find_spec("timm") is None, reason="needs the optional package timm")
 def test_edgeface_in_torch_equals_the_onnx_file(shared_dir):
-    pytest.importorskip("timm", reason="needs the optional package timm")
     from idfsr_core.identity.edgeface import EdgeFaceTorch
 
     images, points, _ = _photos(shared_dir, 2)
@@ -178,7 +179,8 @@ def test_edgeface_in_torch_equals_the_onnx_file(shared_dir):
     theirs = open_encoder(weights / "insightface" / "models" / "edge_xs")
     images.requires_grad_(True)
     vectors = ours.embed(images, points)
-    assert torch.allclose(vectors, theirs.embed(images, points).vectors, atol=1e-4)
+    cosines = (vectors * theirs.embed(images, points).vectors).sum(1)
+    assert cosines.min() > 1 - 1e-5
     vectors[:, 0].sum().backward()
     assert images.grad is not None
     assert images.grad.abs().sum() > 0

@@ -1,6 +1,6 @@
 """Pooling: weights, strangers, and photos that do not belong together. Vectors are drawn around made-up people."""
 
-from types import SimpleNamespace
+from typing import NamedTuple
 
 import pytest
 import torch
@@ -10,7 +10,13 @@ from hypothesis import strategies as st
 from idfsr_core.errors import ArgumentError, DifferentPeopleError
 from idfsr_core.identity.pooling import PoolingSettings, pool
 
-ENCODER = SimpleNamespace(name="compact", hash="0123")
+
+class _Encoder(NamedTuple):
+    name: str
+    hash: str
+
+
+ENCODER = _Encoder("compact", "0123")
 DIM = 128
 
 
