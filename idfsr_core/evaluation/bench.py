@@ -6,7 +6,7 @@ import platform
 import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -34,7 +34,7 @@ RESTORE_LIMIT = 1.10  # restoring a crop over its bare forwards
 FIT_LIMIT = 1.15  # a fitting step over a bare forward and backward
 WARP_LIMIT = 5.0  # skimage's piecewise affine over ours
 WARP_SIZE = 512
-_FIT_BATCH, _FIT_SHORT, _FIT_MORE = 4, 5, 10  # faces a step, steps of the shorter fit, steps more of the longer one
+_FIT_BATCH = 4  # faces a step
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -133,40 +133,46 @@ def bench_restore(denoiser: Denoiser, settings: BenchSettings, runtime: Runtime)
 
 
 def bench_fit(denoiser: Denoiser, encoder: IdentityEncoder, settings: BenchSettings, runtime: Runtime) -> Ratio:
-    """A fitting step, looks at the photo kept out included, against a bare forward and backward of the same networks.
+    """A fitting step, its share of the looks at the photo kept out included, against a bare step of the same networks.
 
-    What the preparation costs is taken out by the difference of a longer fit and a shorter one.
+    One fit runs; after each of its steps a bare step is timed. Windows of as many steps as lie between two looks are
+    compared, and the first one, which holds the preparation, is left out.
     """
     photos = random_photos(5, denoiser.config.identity_dim)
     start = IdentityEmbedding(
         vector=photos[0].embedding, encoder=encoder.name, encoder_hash=encoder.hash, photos=5, kind="pooled"
     )
-
-    def fit(steps: int) -> None:
-        chosen = FittingSettings(steps=steps, patience=steps, batch=_FIT_BATCH)
-        fit_identity(denoiser, encoder, start, photos, chosen, runtime)
-
-    step = bare_step(denoiser, encoder, runtime)
-    ratios, wholes, bares = [], [], []
-    sync = synchroniser(runtime.device)
-    step()
-    for _ in range(max(settings.repeats // 2, 1)):
-        short, bare = (
-            _seconds(lambda: fit(_FIT_SHORT), sync),
-            _seconds(lambda: [step() for _ in range(_FIT_MORE)], sync),
-        )
-        whole = (_seconds(lambda: fit(_FIT_SHORT + _FIT_MORE), sync) - short) / _FIT_MORE
-        wholes.append(whole)
-        bares.append(bare / _FIT_MORE)
-        ratios.append(whole / bares[-1])
+    turns = _Turns(bare_step(denoiser, encoder, runtime), synchroniser(runtime.device))
+    window = FittingSettings().evaluate_every
+    steps = window * (settings.repeats + 1)
+    chosen = FittingSettings(steps=steps, patience=steps, batch=_FIT_BATCH)
+    fit_identity(denoiser, encoder, start, photos, chosen, replace(runtime, progress=turns))
+    whole, bare = (np.array(times).reshape(-1, window).mean(1)[1:] for times in (turns.whole, turns.bare))
     return Ratio(
         name="fit",
         what="a fitting step over one bare forward and backward with frozen weights",
-        seconds=statistics.median(wholes),
-        base=statistics.median(bares),
-        ratio=statistics.median(ratios),
+        seconds=float(np.median(whole)),
+        base=float(np.median(bare)),
+        ratio=float(np.median(whole / bare)),
         limit=FIT_LIMIT,
     )
+
+
+class _Turns:
+    """Told after each step of a fit: notes how long it took, then runs and times a bare step."""
+
+    def __init__(self, step: Callable[[], object], sync: Callable[[], None]) -> None:
+        self.whole: list[float] = []
+        self.bare: list[float] = []
+        self._step, self._sync = step, sync
+        step()
+        self._start = time.perf_counter()
+
+    def __call__(self, done: int, total: int, image: Tensor | None = None) -> None:
+        self._sync()
+        self.whole.append(time.perf_counter() - self._start)
+        self.bare.append(_seconds(self._step, self._sync))
+        self._start = time.perf_counter()
 
 
 def bare_step(denoiser: Denoiser, encoder: IdentityEncoder, runtime: Runtime) -> Callable[[], object]:
@@ -254,8 +260,9 @@ def _skimage_warp(image: np.ndarray, source: np.ndarray, target: np.ndarray) -> 
         raise MissingPackageError("package scikit-image", "not installed", "pip install scikit-image") from error
 
     corners = np.array([[x, y] for x in (-64.0, WARP_SIZE + 64) for y in (-64.0, WARP_SIZE + 64)])
-    inverse = PiecewiseAffineTransform()
-    inverse.estimate(np.concatenate([target, corners]), np.concatenate([source, corners]))
+    inverse = PiecewiseAffineTransform.from_estimate(
+        np.concatenate([target, corners]), np.concatenate([source, corners])
+    )
     return warp(image, inverse, output_shape=(WARP_SIZE, WARP_SIZE))
 
 
