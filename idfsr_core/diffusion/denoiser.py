@@ -8,7 +8,7 @@ resolution, which keeps the patch grid out of the picture.
 from __future__ import annotations
 
 import torch
-from diffusers import UNet2DConditionModel
+from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
 from torch import Tensor, nn
 from torch.nn import functional as F
 

@@ -7,11 +7,11 @@ generation from noise; with the composite as start it is a bridge from the compo
 
 from __future__ import annotations
 
-from diffusers import (
-    DPMSolverMultistepScheduler,
-    FlowMatchEulerDiscreteScheduler,
-    UniPCMultistepScheduler,
-)
+from typing import Any
+
+from diffusers.schedulers.scheduling_dpmsolver_multistep import DPMSolverMultistepScheduler
+from diffusers.schedulers.scheduling_flow_match_euler_discrete import FlowMatchEulerDiscreteScheduler
+from diffusers.schedulers.scheduling_unipc_multistep import UniPCMultistepScheduler
 from torch import Tensor
 
 from ..errors import ArgumentError
@@ -30,7 +30,7 @@ def velocity(x: Tensor, x0: Tensor, time: float) -> Tensor:
     return (x - x0) / time
 
 
-def make_scheduler(name: str, steps: int):
+def make_scheduler(name: str, steps: int) -> Any:
     """A diffusers scheduler for the straight path, set to ``steps`` equal steps from time 1 to 0, one forward each."""
     if name not in SCHEDULERS:
         raise ArgumentError("scheduler", name, f"use one of {', '.join(SCHEDULERS)}")

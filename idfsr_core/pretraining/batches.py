@@ -28,17 +28,17 @@ class BatchSettings:
 
     size: int = 128  # side of the crop in pixels
     batch: int = 16  # faces per process and step
-    scales: dict[int, float] = field(default_factory=lambda: {8: 0.3, 16: 0.4, 32: 0.3})  # one scale per batch
+    scales: dict[int, float] = field(default_factory=lambda: {8: 0.25, 16: 0.45, 32: 0.3})  # one scale per batch
     degradations: dict[str, float] = field(default_factory=lambda: {"area": 0.5, "bicubic": 0.25, "blind": 0.25})
     references: int = 3  # reference photos at most
-    style_other: float = 0.25  # style photo of somebody else: identity must come from vector and references
-    style_none: float = 0.08  # no style photo
-    identity_none: float = 0.08  # no identity vector
-    references_none: float = 0.12  # no reference photos
-    identity_truth: float = 0.3  # the vector is that of the face itself, else the mean of the person's other photos
-    best_style: float = 0.7  # the style photo is the best of the person's by landmarks, else a random one
-    warp_tps: float = 0.25  # the style photo is warped by a thin-plate spline, else by a similarity
-    lone: float = 0.08  # faces of people with one photo only, whose style is always somebody else's
+    style_other: float = 0.12  # style photo of somebody else: identity must come from vector and references
+    style_none: float = 0.03  # no style photo
+    identity_none: float = 0.05  # no identity vector
+    references_none: float = 0.1  # no reference photos
+    identity_truth: float = 0.2  # the vector is that of the face itself, else the mean of the person's other photos
+    best_style: float = 0.8  # the style photo is the best of the person's by landmarks, else a random one
+    warp_tps: float = 0.0  # the style photo is warped by a thin-plate spline, else by a similarity
+    lone: float = 0.03  # faces of people with one photo only, whose style is always somebody else's
     mirrored: float = 0.5  # whole batch items mirrored
     photo_jitter: float = 0.5  # colour of style and reference photos changed, as by other light, fading or grey film
 

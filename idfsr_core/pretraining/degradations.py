@@ -71,6 +71,6 @@ def jpeg(image: Tensor, quality: int) -> Tensor:
     done = []
     for face in (image * 255).round().byte().permute(0, 2, 3, 1).cpu().numpy():
         _, coded = cv2.imencode(".jpg", face[:, :, ::-1], [cv2.IMWRITE_JPEG_QUALITY, quality])
-        decoded = cv2.imdecode(coded, cv2.IMREAD_COLOR)[:, :, ::-1]
+        decoded = np.asarray(cv2.imdecode(coded, cv2.IMREAD_COLOR))[:, :, ::-1]
         done.append(torch.from_numpy(np.ascontiguousarray(decoded)))
     return torch.stack(done).permute(0, 3, 1, 2).to(image.device, torch.float32) / 255

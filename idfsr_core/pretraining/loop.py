@@ -16,7 +16,6 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from ..diffusion.composite import make_consistent
 from ..diffusion.conditioning import Conditioning
 from ..diffusion.config import DenoiserConfig
 from ..diffusion.denoiser import Denoiser
@@ -35,10 +34,10 @@ class PretrainSettings:
 
     output: Path  # checkpoints, log.csv and sheets go here
     steps: int = 4000  # optimizer steps in all, continued ones included
-    learning_rate: float = 2e-4  # peak; warmed up linearly, then a cosine down to a twentieth
+    learning_rate: float = 4e-4  # peak; warmed up linearly, then a cosine down to a twentieth
     warmup: int = 100  # steps
     ema_decay: float = 0.998  # of the averaged weights, warmed up as (1 + step) / (10 + step)
-    start_share: float = 0.6  # share of faces trained at time 1, where every sampling begins; the rest 0..1
+    start_share: float = 0.8  # share of faces trained at time 1, where every sampling begins; the rest 0..1
     weight_decay: float = 0.01
     clip: float = 1.0  # largest gradient norm
     seed: int = 0
@@ -138,9 +137,10 @@ def _train_step(
     time_ = torch.where(torch.rand(len(target), generator=generator) < settings.start_share, 1.0, time_).to(device)
     noise = torch.randn(target.shape, generator=generator).to(device)
     with accelerator.autocast():
-        x = _on_its_own_path(denoiser, cond, noise, time_, batch.exact)
-        estimate = _consistent(model(x, time_, cond).float(), cond, batch.exact)
-        terms = reconstruction_loss(estimate, target, keypoints, settings.losses, encoder)
+        x = _on_its_own_path(denoiser, cond, noise, time_)
+        estimate = model(x, time_, cond).float()
+        lr = cond.lr * 2 - 1 if batch.exact else None
+        terms = reconstruction_loss(estimate, target, keypoints, lr, settings.losses, encoder)
     accelerator.backward(terms["loss"])
     terms["norm"] = torch.as_tensor(accelerator.clip_grad_norm_(model.parameters(), settings.clip))
     for group in optimizer.param_groups:
@@ -152,7 +152,7 @@ def _train_step(
 
 
 @torch.no_grad()
-def _on_its_own_path(denoiser: Denoiser, cond: Conditioning, noise: Tensor, time: Tensor, exact: bool) -> Tensor:
+def _on_its_own_path(denoiser: Denoiser, cond: Conditioning, noise: Tensor, time: Tensor) -> Tensor:
     """The pictures of these times on the way from the start to the network's own first estimate.
 
     The usual way leads to the true face, and from a start with little noise it gives the face away: the network learns
@@ -163,21 +163,16 @@ def _on_its_own_path(denoiser: Denoiser, cond: Conditioning, noise: Tensor, time
     x = noisy(start, start, noise, start_noise, torch.ones_like(time))
     later = time < 1
     if later.any():
-        part = cond.select(later)
-        first = _consistent(denoiser(x[later], torch.ones_like(time[later]), part).float(), part, exact)
+        first = denoiser(x[later], torch.ones_like(time[later]), cond.select(later)).float()
         x[later] = noisy(first, start[later], noise[later], start_noise, time[later])
     return x
-
-
-def _consistent(estimate: Tensor, cond: Conditioning, exact: bool) -> Tensor:
-    """As the sampler does it, where the LR pixels are free of noise."""
-    return make_consistent((estimate + 1) / 2, cond.lr, 1.0) * 2 - 1 if exact else estimate
 
 
 def _average(ema: dict[str, Tensor], model: torch.nn.Module, decay: float) -> None:
     state = model.state_dict()
     with torch.no_grad():
-        torch._foreach_lerp_(list(ema.values()), [state[name] for name in ema], 1 - decay)
+        for name, value in ema.items():
+            value.lerp_(state[name], 1 - decay)
 
 
 def _one_thread(_worker: int) -> None:

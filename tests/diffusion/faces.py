@@ -1,12 +1,14 @@
 """Random conditions and a tiny denoiser that has learned nothing but no longer is the identity."""
 
+from typing import Any
+
 import torch
 
 from idfsr_core.diffusion.conditioning import Conditioning
 from idfsr_core.diffusion.config import DenoiserConfig
 from idfsr_core.diffusion.denoiser import Denoiser
 
-TINY = {
+TINY: dict[str, Any] = {
     "size": 32,
     "channels": (16, 32),
     "attention": (False, True),
