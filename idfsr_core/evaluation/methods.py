@@ -212,7 +212,7 @@ METHODS = _table(
     Method(
         name="no_identity", title="ours, style photo only, no vector or photos", restore=_no_identity, needs="denoiser"
     ),
-    Method(name="paper", title="the paper's form (noise, masked LR, style, identity)", restore=_paper, needs="paper"),
+    Method(name="paper", title="the paper's form (from noise, the face masked out)", restore=_paper, needs="paper"),
 )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from ..images import atomic_path
@@ -109,6 +109,28 @@ in a wrong place; a face whose restoration breaks off is scored as the bicubic e
 true keypoints. † the encoder helped in training. Landmark error: of the result's landmarks against the truth's, both
 read by a model for good photos, in eye distances. Grid: 1 is none. Face FID: Fréchet distance of embeddings by the
 first encoder, covariances shrunk by a tenth; with so few faces only comparable within a table."""
+
+
+def side_by_side(evaluations: Mapping[str, Evaluation]) -> str:
+    """Several runs in one table, a row per run, method and kind of landmarks; and below it how each run was made.
+
+    Shows the identity similarity by each run's first encoder at every scale, and LR-PSNR.
+    """
+    scales = sorted({each.scale for run in evaluations.values() for each in run.sets if each.scale})
+    heads = [f"identity, {scale}x" for scale in scales] + [f"LR-PSNR, {scale}x" for scale in scales]
+    lines = [_line(["run", "method", "landmarks", "n", *heads]), _line(["---"] * (4 + len(heads)))]
+    for name, run in evaluations.items():
+        main = encoders_of(run)[0]
+        for method, landmarks in dict.fromkeys((each.method, each.landmarks) for each in run.sets if each.scale):
+            sets = [run.get(method, scale, landmarks) for scale in scales]
+            first = next(each for each in sets if each)
+            cells = [_cell(each, f"identity.{main}", 3, True) if each else "–" for each in sets]
+            cells += [_cell(each, "lr_psnr", 1, False) if each else "–" for each in sets]
+            lines.append(_line([name, first.title, landmarks, str(len(first.cases)), *cells]))
+    lines.append("")
+    for name, run in evaluations.items():
+        lines.append(f"- {name}: `{run.about.get('command', 'not said')}`; training: {run.about.get('training', '–')}")
+    return "\n".join(lines)
 
 
 def encoders_of(evaluation: Evaluation) -> list[str]:

@@ -6,7 +6,8 @@ In the page a comment names a file beside it, and what stands between the two co
     ...
     <!-- end of figures -->
 
-A report of `evaluate` or `bench` (JSON) becomes its tables; a Markdown file is taken as it is.
+A report of `evaluate` or `bench` (JSON) becomes its tables; a folder of such reports becomes one table with the runs
+side by side; a Markdown file is taken as it is.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from typing import Any
 from ..errors import FileFormatError, OutputError
 from ..images import atomic_path
 from .bench import BENCH_FORMAT, bench_table
-from .report import markdown
+from .report import markdown, side_by_side
 from .results import FORMAT, Evaluation, read_json
 
 _BEGIN, _END = "<!-- figures: {} -->", "<!-- end of figures -->"
@@ -53,6 +54,13 @@ def _block(folder: Path, name: str) -> str:
 
 
 def _table(path: Path) -> str:
+    if path.is_dir():
+        runs = {each.stem: Evaluation.load(each) for each in sorted(path.glob("*.json"))}
+        if not runs:
+            raise FileFormatError(
+                f"figures {path}", "no report in it", "copy a report.json there under a name of its own"
+            )
+        return side_by_side(runs)
     if path.suffix == ".md":
         try:
             return path.read_text(encoding="utf-8")

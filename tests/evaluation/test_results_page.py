@@ -32,6 +32,21 @@ def test_tables_stand_between_their_markers_and_text_stays(tmp_path: Path):
     assert "| .99 |" in text
 
 
+def test_a_folder_of_reports_becomes_one_table(tmp_path: Path):
+    runs = tmp_path / "runs"
+    runs.mkdir()
+    for name, scale in (("large", 8), ("small", 16)):
+        evaluation = Evaluation(about={"command": f"evaluate {name}"}, sets=(results(scale=scale),))
+        evaluation.save(runs / f"{name}.json")
+    new_page(tmp_path / "RESULTS.md", ["runs"])
+    update_page(tmp_path / "RESULTS.md")
+    lines = (tmp_path / "RESULTS.md").read_text().splitlines()
+    rows = [line for line in lines if line.startswith(("| large", "| small"))]
+    assert rows[0].startswith("| large | pooled | found | 3 | 0.400 ± 0.153 | – |")
+    assert rows[1].startswith("| small | pooled | found | 3 | – | 0.400 ± 0.153 |")
+    assert "- small: `evaluate small`; training: –" in lines
+
+
 def test_a_second_time_changes_nothing(tmp_path: Path):
     page = _page(tmp_path)
     update_page(page)
