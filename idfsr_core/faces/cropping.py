@@ -19,11 +19,17 @@ BOX_RISE = 0.20  # its centre lies above the middle between eyes and mouth
 BOX_TURN = 1.16  # and this much opposite to the nose when the head turns
 
 
+def face_unit(keypoints: Tensor) -> Tensor:
+    """The larger of eye distance and eye-to-mouth distance [B] of keypoints [B, 5, 2], kept by turning."""
+    down = keypoints[:, 3:].mean(1) - keypoints[:, :2].mean(1)
+    return torch.maximum((keypoints[:, 1] - keypoints[:, 0]).norm(dim=1), down.norm(dim=1))
+
+
 def box_from_keypoints(keypoints: Tensor) -> Tensor:
     """Face boxes [B, 4] (x0, y0, x1, y1) of a detector's kind from five keypoints [B, 5, 2]."""
     eyes, mouth = keypoints[:, :2].mean(1), keypoints[:, 3:].mean(1)
     down = mouth - eyes
-    unit = torch.maximum((keypoints[:, 1] - keypoints[:, 0]).norm(dim=1), down.norm(dim=1))[:, None]
+    unit = face_unit(keypoints)[:, None]
     across = torch.stack([down[:, 1], -down[:, 0]], 1) / down.norm(dim=1, keepdim=True).clamp_min(1e-6)
     middle = (eyes + mouth) / 2
     turn = ((keypoints[:, 2] - middle) * across).sum(1, keepdim=True)
@@ -72,15 +78,17 @@ def _turn(points: Tensor, cosine: Tensor, sine: Tensor) -> Tensor:
 def sample_crops(images: Tensor, crop: Tensor, size: int, mode: str = "bicubic") -> Tensor:
     """Cut crops [B, 3, size, size] from pictures [B, 3, H, W]: bicubic (or bilinear), edge pixels repeated, 0..1.
 
+    All crops may come from one picture [1, 3, H, W], which is then not copied.
     A crop that is to shrink is read from the picture averaged over 2^k pixels, with the k that leaves a factor
     nearest to one, so that nothing aliases.
     """
-    out = images.new_empty(len(images), 3, size, size)
+    out = images.new_empty(len(crop), 3, size, size)
     largest = max(0, min(images.shape[-2:]).bit_length() - 2)
     levels = (crop[:, 2] / size).clamp_min(1e-6).log2().round().clamp(0, largest).long()
     for level in levels.unique().tolist():
         chosen = levels == level
-        out[chosen] = _sample(images[chosen], crop[chosen], size, 2**level, mode)
+        source = images if len(images) == 1 else images[chosen]
+        out[chosen] = _sample(source, crop[chosen], size, 2**level, mode)
     return out
 
 
@@ -91,5 +99,6 @@ def _sample(images: Tensor, crop: Tensor, size: int, shrink: int, mode: str) -> 
     grid = torch.stack(torch.meshgrid(ticks, ticks, indexing="xy"), -1).reshape(1, -1, 2)
     points = to_picture(grid.expand(len(crop), -1, -1), crop) + 0.5  # from here on, pixel edges count
     extent = points.new_tensor([images.shape[-1], images.shape[-2]]) * shrink
-    points = (points / extent * 2 - 1).view(-1, size, size, 2).to(images.dtype)
-    return F.grid_sample(images, points, mode, "border", align_corners=False).clamp(0, 1)
+    points = (points / extent * 2 - 1).view(len(images), -1, size, 2).to(images.dtype)  # crops of one picture: in a row
+    pixels = F.grid_sample(images, points, mode, "border", align_corners=False).clamp(0, 1)
+    return pixels.unflatten(2, (-1, size)).transpose(1, 2).flatten(0, 1)

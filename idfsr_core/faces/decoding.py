@@ -129,6 +129,17 @@ def suppress(found: Found, limit: float = 0.35, inside: float = 0.75) -> Found:
     return found.select(torch.tensor(kept, dtype=torch.long, device=found.scores.device))
 
 
+def merge(parts: list[Found]) -> Found:
+    """Candidates of several looks at one picture, the most trusted look first; a later one only adds faces."""
+    kept = suppress(parts[0])
+    for part in parts[1:]:
+        part = suppress(part)
+        if len(kept.scores) and len(part.scores):
+            part = part.select(torch.nonzero(overlap(part.boxes, kept.boxes).amax(1) < 0.2)[:, 0])
+        kept = join([kept, part])
+    return kept.select(kept.scores.argsort(descending=True, stable=True))
+
+
 def _covered(boxes: Tensor) -> Tensor:
     """Shared area over the smaller box's area [N, N]."""
     low = torch.maximum(boxes[:, None, :2], boxes[None, :, :2])

@@ -12,7 +12,7 @@ import torch
 from ..errors import FileFormatError, MissingPackageError
 from ..runtime import Runtime
 from .cropping import box_from_keypoints
-from .decoding import Found, suppress
+from .decoding import Found, merge
 from .dense_onnx import model_errors
 from .face import Face
 
@@ -34,7 +34,8 @@ class InsightFaceAnalyzer:
         folder: a pack: ``NAME/*.onnx``, or ``NAME/NAME/*.onnx`` as some archives unpack.
         runtime: its device decides the execution provider.
         dense: a separate 68-point model, for packs without one.
-        thorough: look at every size and merge what is found, instead of stopping at the first success.
+        thorough: look at every size and merge what is found, the points of the largest size first, instead of
+            stopping at the first success.
 
     Raises:
         MissingPackageError: insightface or onnxruntime is not installed, or the folder holds no detector.
@@ -82,7 +83,10 @@ class InsightFaceAnalyzer:
     def _search(self, pixels: np.ndarray, threshold: float) -> Found:
         parts = []
         border = round(BORDER * max(pixels.shape[:2]))
-        for size, pad in [*((size, 0) for size in SIZES), (320, border), (ENLARGED, 0)]:
+        looks = [*((size, 0) for size in SIZES), (320, border), (ENLARGED, 0)]
+        if self.thorough:
+            looks.sort(key=lambda look: -look[0])
+        for size, pad in looks:
             part = self._detect(pixels, size, pad, threshold)
             if len(part.scores):
                 parts.append(part)
@@ -90,8 +94,7 @@ class InsightFaceAnalyzer:
                     break
         if not parts:
             return Found(scores=torch.zeros(0), boxes=torch.zeros(0, 4), keypoints=torch.zeros(0, 5, 2))
-        scores, boxes, points = zip(*((part.scores, part.boxes, part.keypoints) for part in parts), strict=True)
-        return suppress(Found(scores=torch.cat(scores), boxes=torch.cat(boxes), keypoints=torch.cat(points)))
+        return merge(parts)
 
     def _detect(self, pixels: np.ndarray, size: int, pad: int, threshold: float) -> Found:
         if pad:
@@ -102,7 +105,9 @@ class InsightFaceAnalyzer:
             raise MissingPackageError(f"model pack {self.folder}", "a detector without keypoints", "use another pack")
         boxes = torch.from_numpy(np.asarray(boxes, np.float32).reshape(-1, 5))
         points = torch.from_numpy(np.asarray(points, np.float32).reshape(-1, 5, 2))
-        return Found(scores=boxes[:, 4].clamp(0, 1), boxes=boxes[:, :4] - pad, keypoints=points - pad)
+        # insightface divides by the zoom as if pixels were counted from their edges: half a pixel off when enlarged.
+        shift = 0.5 * max(pixels.shape[:2]) / size - 0.5 - pad
+        return Found(scores=boxes[:, 4].clamp(0, 1), boxes=boxes[:, :4] + shift, keypoints=points + shift)
 
     def _face(self, pixels: np.ndarray, found: Found, i: int, size: tuple[int, int]) -> Face:
         keypoints = found.keypoints[i].numpy()

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from ..errors import FileFormatError, MissingPackageError
-from .decoding import Found, suppress
+from .decoding import Found, merge
 from .face import Face
 
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class YuNetAnalyzer:
-    """Looks at the picture as it is and enlarged by ``zooms``, and merges what it finds.
+    """Looks at the picture enlarged by ``zooms`` and merges what it finds, the points of the first zoom first.
 
     Raises:
         MissingPackageError: there is no such file.
@@ -27,7 +27,7 @@ class YuNetAnalyzer:
 
     name = "yunet"
 
-    def __init__(self, path: str | Path, zooms: tuple[float, ...] = (1.0, 2.0, 4.0), longest: int = 1600) -> None:
+    def __init__(self, path: str | Path, zooms: tuple[float, ...] = (4.0, 2.0, 1.0), longest: int = 1600) -> None:
         if not Path(path).is_file():
             raise MissingPackageError(f"detector {path}", "no such file", "give the path of YuNet's ONNX file")
         try:
@@ -41,13 +41,7 @@ class YuNetAnalyzer:
         pixels = (image[0].float().cpu().clamp(0, 1) * 255).round().to(torch.uint8)
         pixels = np.ascontiguousarray(pixels.permute(1, 2, 0).numpy()[..., ::-1])
         self._net.setScoreThreshold(0.6 if threshold is None else threshold)
-        rows = np.concatenate([self._detect(pixels, zoom) for zoom in self._zooms])
-        found = Found(
-            scores=torch.from_numpy(rows[:, 14]).clamp(0, 1),
-            boxes=torch.from_numpy(np.concatenate([rows[:, :2], rows[:, :2] + rows[:, 2:4]], 1)),
-            keypoints=torch.from_numpy(rows[:, 4:14].reshape(-1, 5, 2)),
-        )
-        found = suppress(found)
+        found = merge([_found(self._detect(pixels, zoom)) for zoom in self._zooms])
         size = (pixels.shape[1], pixels.shape[0])
         return [
             Face(box=b.numpy(), score=float(s), keypoints=k.numpy(), landmarks=None, image_size=size)
@@ -73,3 +67,12 @@ class YuNetAnalyzer:
         # The network's points are those of pixel edges; ours are of pixel centres.
         rows[:, [0, 1, *range(4, 14)]] += 0.5 / zoom - 0.5
         return rows
+
+
+def _found(rows: np.ndarray) -> Found:
+    """OpenCV's rows [N, 15]: x, y, width, height, ten coordinates of keypoints, score."""
+    return Found(
+        scores=torch.from_numpy(rows[:, 14].copy()).clamp(0, 1),
+        boxes=torch.from_numpy(np.concatenate([rows[:, :2], rows[:, :2] + rows[:, 2:4]], 1)),
+        keypoints=torch.from_numpy(rows[:, 4:14].reshape(-1, 5, 2).copy()),
+    )

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from ..errors import ArgumentError, FileFormatError
 from ..faces.compact import AnalyzerNetworks, CompactAnalyzer
-from ..faces.cropping import box_from_keypoints
+from ..faces.cropping import box_from_keypoints, face_unit
 from ..faces.decoding import overlap
 from ..faces.dense_onnx import DenseLandmarkModel
 from ..faces.insight import InsightFaceAnalyzer
@@ -24,7 +24,8 @@ from ..faces.networks import Detector, DetectorConfig, LandmarkConfig, LandmarkN
 from ..faces.points import five_from_dense
 from ..images import atomic_path, read_image, to_uint8
 from ..runtime import Runtime
-from .analyzer_data import FacePhotos, face_unit, landmark_batch
+from .analyzer_calibration import calibrate, calibration_cases
+from .analyzer_data import FacePhotos, landmark_batch
 from .analyzer_loop import LoopSettings, run_loop
 from .analyzer_losses import detector_loss, landmark_loss
 from .analyzer_scenes import ScenePhotos, scene_batch
@@ -49,6 +50,7 @@ class AnalyzerSettings:
     landmark_batch: int = 128
     detector_batch: int = 32
     canvas: int = 160  # side of the detector's training pictures
+    calibration_cases: int = 240  # pictures from which the score is calibrated
     seed: int = 0
     autocast: bool = True  # bfloat16 where it pays
     save_every: int = 200
@@ -76,8 +78,10 @@ def train_analyzer(settings: AnalyzerSettings, runtime: Runtime | None = None) -
     networks = AnalyzerNetworks(settings.detector, settings.landmark)
     networks.landmarks.load_state_dict(landmarks.state_dict())
     networks.detector.load_state_dict(detector.state_dict())
+    analyzer = CompactAnalyzer(networks, runtime)
+    calibrate(analyzer, calibration_cases(scenes, faces, settings.calibration_cases, settings.seed))
     save_analyzer(settings.output / "analyzer.safetensors", networks)
-    return CompactAnalyzer(networks, runtime)
+    return analyzer
 
 
 def _loop(settings: AnalyzerSettings, steps: int) -> LoopSettings:

@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..faces.cropping import box_from_keypoints, crop_from_box, crop_from_keypoints, sample_crops, to_crop
+from ..faces.cropping import box_from_keypoints, crop_from_box, crop_from_keypoints, face_unit, sample_crops, to_crop
 from ..faces.points import KEYPOINTS, MIRROR_5, MIRROR_68
 
 
@@ -46,12 +46,6 @@ class LandmarkBatch:
     unit: Tensor  # [B] the face's unit (see cropping) over the crop's side: errors are counted in it
     mirrored: Tensor  # [B] bool: five keypoints of a mirrored photo keep the detector's leaning, so they do not count
     height: Tensor  # [B] height of the face in the pixels of the spoilt picture
-
-
-def face_unit(keypoints: Tensor) -> Tensor:
-    """The larger of eye distance and eye-to-mouth distance [B], of keypoints [B, 5, 2]."""
-    down = keypoints[:, 3:].mean(1) - keypoints[:, :2].mean(1)
-    return torch.maximum((keypoints[:, 1] - keypoints[:, 0]).norm(dim=1), down.norm(dim=1))
 
 
 def landmark_batch(photos: FacePhotos, size: int, count: int, groups: int, generator: torch.Generator) -> LandmarkBatch:

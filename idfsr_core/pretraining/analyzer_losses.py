@@ -6,9 +6,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ..faces.cropping import face_unit
 from ..faces.decoding import POINT_UNIT, encode
 from ..faces.points import KEYPOINTS
-from .analyzer_data import LandmarkBatch, face_unit
+from .analyzer_data import LandmarkBatch
 from .analyzer_scenes import SceneBatch
 
 

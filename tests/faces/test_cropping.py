@@ -94,3 +94,10 @@ def test_each_picture_of_a_batch_has_its_own_crop():
     boxes = torch.tensor([[1.0, 1.0, 5.0, 5.0], [-40.0, -40.0, 60.0, 60.0]])  # the second shrinks, the first grows
     pixels = sample_crops(images, crop_from_box(boxes), 16)
     torch.testing.assert_close(pixels.mean((1, 2, 3)), torch.tensor([0.2, 0.8]))
+
+
+def test_many_crops_of_one_picture_are_those_of_its_copies():
+    image = torch.rand(1, 3, 70, 90)
+    crops = torch.tensor([[30.0, 30, 20, 1, 0], [40.0, 35, 66, 0.8, 0.6], [60.0, 20, 300, 1, 0]])
+    copies = sample_crops(image.expand(3, -1, -1, -1), crops, 16)
+    torch.testing.assert_close(sample_crops(image, crops, 16), copies)

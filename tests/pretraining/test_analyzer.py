@@ -23,6 +23,7 @@ from idfsr_core.pretraining.analyzer import (
     save_analyzer,
     train_analyzer,
 )
+from idfsr_core.pretraining.analyzer_calibration import fit_calibration
 from idfsr_core.pretraining.analyzer_data import FacePhotos, blur, jpeg, landmark_batch, mirror, shrink
 from idfsr_core.pretraining.analyzer_loop import LoopSettings, run_loop
 from idfsr_core.pretraining.analyzer_losses import focal_loss
@@ -78,7 +79,7 @@ def settings(tmp_path) -> AnalyzerSettings:
     return AnalyzerSettings(
         faces=tmp_path, scenes=tmp_path, teacher=tmp_path / "t.onnx", output=tmp_path / "out", landmark_steps=4,
         detector_steps=4, landmark_batch=8, detector_batch=4, canvas=64, save_every=2, autocast=False,
-        landmark=LANDMARK, detector=DETECTOR,
+        calibration_cases=2, landmark=LANDMARK, detector=DETECTOR,
     )  # fmt: skip
 
 
@@ -289,3 +290,26 @@ def test_scenes_without_an_index(settings):
 def test_settings_out_of_range(settings, wrong):
     with pytest.raises(ArgumentError):
         dataclasses.replace(settings, **wrong)
+
+
+def test_calibration_finds_what_tells_faces_apart():
+    rng = np.random.default_rng(0)
+    labels = rng.random(600) < 0.4
+    logit = rng.normal(0, 1, 600)  # the detector says nothing
+    spread = np.where(labels, -2.5, -1.5) + rng.normal(0, 0.3, 600)  # the second network does
+    rows = np.stack([np.ones(600), logit, spread, rng.normal(2, 1, 600)], 1)
+    weights = fit_calibration(rows, labels)
+    assert np.isfinite(weights).all()
+    assert weights[2] < -2
+    assert (((rows @ weights) > 0) == labels).mean() > 0.9
+
+
+def test_calibration_without_candidates_leaves_the_score():
+    assert fit_calibration(np.zeros((0, 4)), np.zeros(0, bool)).tolist() == [0, 1, 0, 0]
+
+
+def test_cleanly_parted_candidates_give_finite_weights():
+    rows = np.stack([np.ones(8), np.r_[np.full(4, -3.0), np.full(4, 3.0)], np.zeros(8), np.zeros(8)], 1)
+    weights = fit_calibration(rows, np.arange(8) >= 4)
+    assert np.isfinite(weights).all()
+    assert weights[1] > 0
