@@ -82,7 +82,7 @@ class RestoreOptions:
     """1 to 64: crop pixels per real pixel, where the picture was enlarged before; None = from the face's size."""
     enlarge: float | None = None
     """1 to 64: how much the whole picture grows, so that the new detail has room; None = as far as the face gains."""
-    paste_feather: float = 0.06
+    paste_feather: float = 0.12
     """Width over which the crop fades into the picture, as a fraction of its side, 0 to 0.5."""
 
     def __post_init__(self) -> None:
