@@ -110,4 +110,4 @@ def test_the_demo_writes_its_pictures(tmp_path: Path, capsys: pytest.CaptureFixt
     before, after = (read_image(tmp_path / name) for name in ("scene.png", "scene-restored.png"))
     assert before.shape == after.shape
     changed = (before - after).abs().amax(1)[0] > 2 / 255
-    assert 0.005 < float(changed.float().mean()) < 0.3, "the faces change and nothing else does"
+    assert 0.005 < float(changed.float().mean()) < 0.06, "the faces change and nothing else does"
