@@ -65,7 +65,7 @@ class Perfect:
         raise NotImplementedError
 
 
-@pytest.mark.parametrize("height", [12, 25, 50])
+@pytest.mark.parametrize("height", [25, 50])
 def test_case_has_the_height_asked_for_and_points_on_the_face(height):
     case = make_case(_source(), _grey(np.random.default_rng(0)), height, np.random.default_rng(height))
     assert case is not None
@@ -115,7 +115,7 @@ def test_judge_counts_matches_false_finds_and_doubtful_ones():
 def test_benchmark_of_known_analyzers():
     analyzers = {"perfect": Perfect(), "shifted": Perfect(shift=0.2), "noisy": Perfect(false=2)}
     thresholds = {"perfect": 0.5, "shifted": 0.95, "noisy": 0.2}
-    rows = {(r.analyzer, r.height): r for r in benchmark(analyzers, thresholds, [_source()] * 4, _grey, (12, 50))}
+    rows = {(r.analyzer, r.height): r for r in benchmark(analyzers, thresholds, [_source()] * 4, _grey, (25, 50))}
     assert len(rows) == 6
     assert rows["perfect", 50].found == 1
     assert rows["perfect", 50].false_finds == 0
@@ -123,8 +123,8 @@ def test_benchmark_of_known_analyzers():
     assert rows["shifted", 50].found == 0, "its threshold is above its score"
     assert rows["shifted", 50].found_at_rate == 1
     assert np.isnan(rows["shifted", 50].error)
-    assert rows["noisy", 12].false_finds == 2
-    assert rows["noisy", 12].found_at_rate == 1, "its false finds have lower scores"
+    assert rows["noisy", 25].false_finds == 2
+    assert rows["noisy", 25].found_at_rate == 1, "its false finds have lower scores"
 
 
 def test_rough_box_errors_measure_what_the_network_is_off_by():
