@@ -60,7 +60,7 @@ class RestoreOptions:
     """Which of diffusers' schedulers walks the steps: one of :data:`SCHEDULERS`."""
     mask_mode: str = "auto"
     """"hard" forgets the face (the paper), "soft" lets its pixels fade in at mild scales, "auto" by scale."""
-    mask_grow: float = 0.02
+    mask_grow: float = 0.08
     """Widens (or, negative, narrows) the mask, as a fraction of the crop's side, -0.5 to 0.5."""
     mask_feather: float = 0.08
     """Width of the mask's soft edge as a fraction of the crop's side, 0 to 0.5."""
@@ -68,9 +68,9 @@ class RestoreOptions:
     """How far the mask reaches above the brows, as a fraction of the distance from chin to nose bridge, 0 to 2."""
     warp_method: str = "similarity"
     """How the best reference, the style, is brought onto the face: one of :data:`WARP_METHODS`."""
-    reference_warp: str = "tps"
+    reference_warp: str = "similarity"
     """How all references, which tell the denoiser who it is, are brought onto the face."""
-    refine: bool = True
+    refine: bool = False
     """Shift, turn and scale the found landmarks a little, until the best reference fits the picture's own pixels."""
     max_references: int = 4
     """How many reference photos the denoiser sees, the best fitting first, 1 to 32."""

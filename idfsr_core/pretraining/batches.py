@@ -34,7 +34,7 @@ class BatchSettings:
     style_other: float = 0.12  # style photo of somebody else: identity must come from vector and references
     style_none: float = 0.03  # no style photo
     identity_none: float = 0.05  # no identity vector
-    references_none: float = 0.1  # no reference photos
+    references_none: float = 0.5  # no reference photos
     identity_truth: float = 0.2  # the vector is that of the face itself, else the mean of the person's other photos
     best_style: float = 0.8  # the style photo is the best of the person's by landmarks, else a random one
     warp_tps: float = 0.0  # the style photo is warped by a thin-plate spline, else by a similarity
@@ -180,7 +180,7 @@ class BatchMaker:
         rows, columns = torch.nonzero(valid, as_tuple=True)
         if len(rows):
             indices = [drawn[row]["references"][column] for row, column in zip(rows, columns, strict=True)]
-            image, cover = self._warped(rng, indices, mirror[rows.numpy()], found[rows], "tps")
+            image, cover = self._warped(rng, indices, mirror[rows.numpy()], found[rows], "similarity")
             images[rows, columns], coverage[rows, columns] = image, cover
         return {"references": images, "reference_coverage": coverage, "reference_valid": valid}
 

@@ -36,7 +36,7 @@ class PretrainSettings:
     steps: int = 4000  # optimizer steps in all, continued ones included
     learning_rate: float = 4e-4  # peak; warmed up linearly, then a cosine down to a twentieth
     warmup: int = 100  # steps
-    ema_decay: float = 0.998  # of the averaged weights, warmed up as (1 + step) / (10 + step)
+    ema_decay: float = 0.995  # of the averaged weights, warmed up as (1 + step) / (10 + step)
     start_share: float = 0.8  # share of faces trained at time 1, where every sampling begins; the rest 0..1
     weight_decay: float = 0.01
     clip: float = 1.0  # largest gradient norm
@@ -140,7 +140,7 @@ def _train_step(
         x = _on_its_own_path(denoiser, cond, noise, time_)
         estimate = model(x, time_, cond).float()
         lr = cond.lr * 2 - 1 if batch.exact else None
-        terms = reconstruction_loss(estimate, target, keypoints, lr, settings.losses, encoder)
+        terms = reconstruction_loss(estimate, target, keypoints, lr, settings.losses, encoder, generator)
     accelerator.backward(terms["loss"])
     terms["norm"] = torch.as_tensor(accelerator.clip_grad_norm_(model.parameters(), settings.clip))
     for group in optimizer.param_groups:

@@ -34,11 +34,19 @@ class EncoderLoss:
         for stage in list(stages.children())[:2]:
             stage.register_forward_hook(self._see)
 
-    def __call__(self, estimate: Tensor, target: Tensor, keypoints: Tensor) -> tuple[Tensor, Tensor]:
-        """Pictures [B, 3, S, S] in 0..1, keypoints [B, 5, 2] -> identity loss [B], feature loss [B]."""
+    def __call__(
+        self, estimate: Tensor, target: Tensor, keypoints: Tensor, generator: torch.Generator | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """Pictures [B, 3, S, S] in 0..1, keypoints [B, 5, 2] -> identity loss [B], feature loss [B].
+
+        Both pictures are seen through the same slightly wrong alignment, half of them mirrored, drawn anew each time:
+        what pleases the encoder must please it from every side, and then pleases other encoders too.
+        """
+        keypoints = _jittered(keypoints, generator)
+        mirror = (torch.rand(len(keypoints), generator=generator) < 0.5).to(keypoints.device)
         with torch.no_grad():
-            wanted, wanted_features = self._look(target, keypoints)
-        found, features = self._look(estimate, keypoints)
+            wanted, wanted_features = self._look(target, keypoints, mirror)
+        found, features = self._look(estimate, keypoints, mirror)
         identity = 1 - (found * wanted).sum(1)
         feature = sum(
             (_normalised(a.float()) - _normalised(b.float())).abs().mean((1, 2, 3))
@@ -49,10 +57,22 @@ class EncoderLoss:
     def _see(self, _module: nn.Module, _inputs: object, output: Tensor) -> None:
         self._seen.append(output)
 
-    def _look(self, image: Tensor, keypoints: Tensor) -> tuple[Tensor, list[Tensor]]:
+    def _look(self, image: Tensor, keypoints: Tensor, mirror: Tensor) -> tuple[Tensor, list[Tensor]]:
         self._seen = []
-        embedding = F.normalize(self.encoder(align_faces(image, keypoints)))
+        faces = align_faces(image, keypoints)
+        embedding = F.normalize(self.encoder(torch.where(mirror[:, None, None, None], faces.flip(-1), faces)))
         return embedding, self._seen
+
+
+def _jittered(keypoints: Tensor, generator: torch.Generator | None) -> Tensor:
+    """Keypoints [B, 5, 2] moved as by an alignment that is 2 degrees, 3 percent and 1.5 pixels off (ours)."""
+    middle = keypoints.mean(1, keepdim=True)
+    grow, turn, right, down = torch.randn(4, len(keypoints), 1, 1, generator=generator).to(
+        keypoints
+    ) * keypoints.new_tensor([0.03, 0.035, 1.5, 1.5]).view(4, 1, 1, 1)
+    rest = keypoints - middle
+    turned = torch.stack((-rest[..., 1], rest[..., 0]), -1)
+    return middle + rest * (1 + grow) + turned * turn + torch.cat((right, down), -1)
 
 
 def _normalised(features: Tensor) -> Tensor:
@@ -67,6 +87,7 @@ def reconstruction_loss(
     lr: Tensor | None,
     settings: LossSettings,
     encoder: EncoderLoss | None,
+    generator: torch.Generator | None = None,
 ) -> dict[str, Tensor]:
     """The terms and their weighted sum under "loss".
 
@@ -76,12 +97,13 @@ def reconstruction_loss(
         lr: [B, 3, h, h] in -1..1, where the estimate has to agree with it, else None.
         settings: the weights.
         encoder: None leaves the two encoder terms out.
+        generator: of the encoder's jitter.
     """
     terms = {"pixel": (estimate - target).abs().mean(), "texture": _texture_error(estimate, target)}
     agreement = estimate.new_zeros(()) if lr is None else (downsample(estimate, lr.shape[-1]) - lr).abs().mean()
     terms["agreement"] = agreement
     if encoder is not None:
-        identity, feature = encoder((estimate + 1) / 2, (target + 1) / 2, keypoints)
+        identity, feature = encoder((estimate + 1) / 2, (target + 1) / 2, keypoints, generator)
         terms |= {"identity": identity.mean(), "feature": feature.mean()}
     total = sum(getattr(settings, name) * value for name, value in terms.items())
     return {"loss": torch.as_tensor(total), **terms}
