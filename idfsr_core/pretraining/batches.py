@@ -30,13 +30,14 @@ class BatchSettings:
     batch: int = 16  # faces per process and step
     scales: dict[int, float] = field(default_factory=lambda: {8: 0.25, 16: 0.45, 32: 0.3})  # one scale per batch
     degradations: dict[str, float] = field(default_factory=lambda: {"area": 0.5, "bicubic": 0.25, "blind": 0.25})
-    references: int = 3  # reference photos at most
-    style_other: float = 0.12  # style photo of somebody else: identity must come from vector and references
+    references: int = 1  # reference photos at most; with more the compact model averages them, and blurs
+    choice: int = 4  # photos of the person that style and references are chosen among
+    style_other: float = 0.15  # style photo of somebody else: identity must come from vector and references
     style_none: float = 0.03  # no style photo
     identity_none: float = 0.05  # no identity vector
-    references_none: float = 0.5  # no reference photos
+    references_none: float = 0.2  # no reference photos
     identity_truth: float = 0.2  # the vector is that of the face itself, else the mean of the person's other photos
-    best_style: float = 0.8  # the style photo is the best of the person's by landmarks, else a random one
+    best_style: float = 0.8  # style and references are the best of the choice by landmarks, else random ones
     warp_tps: float = 0.0  # the style photo is warped by a thin-plate spline, else by a similarity
     lone: float = 0.03  # faces of people with one photo only, whose style is always somebody else's
     mirrored: float = 0.5  # whole batch items mirrored
@@ -111,18 +112,17 @@ class BatchMaker:
         person = self.lone[rng.integers(len(self.lone))] if lone else self.several[self._pick(rng)]
         target = int(rng.choice(person))
         others = rng.permutation(person[person != target])
-        pool = others[: s.references + 1]
+        pool = others[: s.choice]
+        if rng.random() < s.best_style:
+            pool = pool[np.argsort(self._misfit(target, pool))]
         style: int | None = None
         kind = rng.random()
         if lone or kind < s.style_other:
             style = self._somebody_else(rng, target)
         elif kind < 1 - s.style_none:
-            best = rng.random() < s.best_style
-            style = int(pool[np.argmin(self._misfit(target, pool))] if best else pool[0])
+            style = int(pool[0])
         count = 0 if lone or rng.random() < s.references_none else int(rng.integers(1, s.references + 1))
         references = [int(index) for index in pool[:count]]
-        if style is not None and style in pool and references and style not in references:
-            references[0] = style
         return {
             "target": target,
             "style": style,
