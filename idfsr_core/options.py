@@ -72,7 +72,7 @@ class RestoreOptions:
     """How all references, which tell the denoiser who it is, are brought onto the face."""
     refine: bool = False
     """Shift, turn and scale the found landmarks a little, until the best reference fits the picture's own pixels."""
-    max_references: int = 4
+    max_references: int = 1
     """How many reference photos the denoiser sees, the best fitting first, 1 to 32."""
     face: str | int = "like"
     """Which face: "like" the references, "largest", "left" or a number counted from the left, from 0."""
