@@ -13,11 +13,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..errors import ArgumentError
+from ..errors import ArgumentError, ImageError
 from ..faces.analyzer import FaceAnalyzer
 from ..faces.cropping import box_from_keypoints
 from ..faces.decoding import overlap
 from ..faces.face import Face
+from ..images import read_image, to_tensor, to_uint8
 
 HEIGHTS = (3, 6, 12, 25, 50)  # of the face, in pixels
 CANVAS = 160  # side of the pictures
@@ -76,11 +77,17 @@ def make_case(source: Source, background: np.ndarray, height: float, rng: np.ran
     corner = np.array([rng.integers(0, size - side + 1) for side in small.shape[1::-1]])
     canvas = background.copy()
     canvas[corner[1] : corner[1] + small.shape[0], corner[0] : corner[0] + small.shape[1]] = small
-    _, code = cv2.imencode(".jpg", canvas[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, QUALITY])
-    pixels = cv2.imdecode(code, cv2.IMREAD_COLOR)[..., ::-1]
-    image = torch.from_numpy(np.ascontiguousarray(pixels)).permute(2, 0, 1)[None].float() / 255
     points = points + corner
-    return Case(image=image, keypoints=points[0], others=_boxes(points[1:]))
+    return Case(image=to_tensor(_as_jpeg(canvas)), keypoints=points[0], others=_boxes(points[1:]))
+
+
+def _as_jpeg(pixels: np.ndarray) -> np.ndarray:
+    """A picture [H, W, 3] RGB written as a JPEG and read again."""
+    _, code = cv2.imencode(".jpg", pixels[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, QUALITY])
+    decoded = cv2.imdecode(code, cv2.IMREAD_COLOR)
+    if decoded is None:
+        raise ImageError("benchmark picture", f"{pixels.shape} not readable as JPEG", "reinstall OpenCV")
+    return np.ascontiguousarray(decoded[..., ::-1])
 
 
 def _fit(small: np.ndarray, points: np.ndarray, size: int) -> tuple[np.ndarray, np.ndarray]:
@@ -284,9 +291,8 @@ def scene_sources(folder: Path, split: str = "val") -> list[Source]:
     for row in map(json.loads, (folder / "index.jsonl").read_text().splitlines()):
         if row["split"] == split and row["faces"]:
             faces = sorted(row["faces"], key=lambda face: face["box"][1] - face["box"][3])
-            image = cv2.imread(str(folder / row["file"]), cv2.IMREAD_COLOR)
             points = np.array([face["keypoints"] for face in faces], np.float64)
-            sources.append(Source(image=np.ascontiguousarray(image[..., ::-1]), keypoints=points))
+            sources.append(Source(image=to_uint8(read_image(folder / row["file"])), keypoints=points))
     return sources
 
 

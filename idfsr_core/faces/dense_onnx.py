@@ -5,6 +5,7 @@ The only module that runs such a model; onnxruntime is imported when one is open
 
 from __future__ import annotations
 
+import importlib
 from pathlib import Path
 
 import cv2
@@ -65,8 +66,7 @@ class DenseLandmarkModel:
 
 def model_errors() -> tuple[type[Exception], ...]:
     """What a damaged model file makes onnxruntime raise: its classes share no base but Exception."""
-    from onnxruntime.capi import onnxruntime_pybind11_state as state
-
+    state = importlib.import_module("onnxruntime.capi.onnxruntime_pybind11_state")
     names = ("Fail", "InvalidArgument", "InvalidGraph", "InvalidProtobuf", "NoModel", "NotImplemented")
     own = [getattr(state, name) for name in (*names, "RuntimeException") if hasattr(state, name)]
     return (*own, RuntimeError, ValueError, OSError, KeyError, IndexError, AssertionError, AttributeError, TypeError)

@@ -151,8 +151,8 @@ def providers_for(runtime: Runtime) -> list[str]:
         import onnxruntime
     except ImportError as error:
         raise MissingPackageError("package onnxruntime", "not installed", "pip install onnxruntime") from error
-    wanted = {"cuda": "CUDAExecutionProvider", "mps": "CoreMLExecutionProvider"}.get(runtime.device.split(":")[0])
-    return [p for p in (wanted, "CPUExecutionProvider") if p in onnxruntime.get_available_providers()]
+    own = {"cuda": ["CUDAExecutionProvider"], "mps": ["CoreMLExecutionProvider"]}.get(runtime.device.split(":")[0], [])
+    return [p for p in (*own, "CPUExecutionProvider") if p in onnxruntime.get_available_providers()]
 
 
 def _open_models(folder: Path, providers: list[str]) -> dict[str, Any]:
@@ -165,7 +165,7 @@ def _open_models(folder: Path, providers: list[str]) -> dict[str, Any]:
     models: dict[str, Any] = {}
     for path in sorted(folder.glob("*.onnx")):
         try:
-            model = get_model(str(path), providers=providers)
+            model: Any = get_model(str(path), providers=providers)
         except (DecodeError, *model_errors()) as error:
             raise FileFormatError(f"model {path}", type(error).__name__, "unpack the model pack again") from error
         if model is not None:

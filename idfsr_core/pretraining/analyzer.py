@@ -68,8 +68,8 @@ def train_analyzer(settings: AnalyzerSettings, runtime: Runtime | None = None) -
     runtime = runtime or Runtime()
     faces = load_faces(settings)
     torch.manual_seed(settings.seed)
-    landmarks = LandmarkNet(settings.landmark).to(memory_format=torch.channels_last)
-    detector = Detector(settings.detector).to(memory_format=torch.channels_last)
+    landmarks = LandmarkNet(settings.landmark)
+    detector = Detector(settings.detector)
     run_loop(landmarks, landmark_task(faces, settings), settings.output / "landmarks.safetensors",
              _loop(settings, settings.landmark_steps), runtime)  # fmt: skip
     scenes = load_scenes(settings)

@@ -1,5 +1,6 @@
 """The two networks: shapes, gradients, configuration."""
 
+
 import pytest
 import torch
 
@@ -40,7 +41,7 @@ def test_gradient_reaches_every_parameter(net):
     output = net.train()(torch.rand(4, 3, side, side))
     values = output if isinstance(output, tuple) else (output,)
     weight = torch.Generator().manual_seed(0)
-    sum((v * torch.randn(v.shape, generator=weight)).sum() for v in values).backward()
+    torch.stack([(v * torch.randn(v.shape, generator=weight)).sum() for v in values]).sum().backward()
     without = [name for name, p in net.named_parameters() if p.grad is None or not p.grad.abs().sum() > 0]
     assert without == []
 
