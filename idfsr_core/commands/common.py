@@ -6,6 +6,7 @@ import argparse
 import os
 import signal
 import sys
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -99,14 +100,12 @@ def read(path: Path) -> Tensor:
 
 
 def read_references(
-    args: argparse.Namespace, bundle: Bundle, analyzer: FaceAnalyzer, runtime: Runtime
-) -> PreparedReferences | None:
-    """The photos named by ``--references`` (folders and files), prepared; None where it was not given."""
-    if not args.references:
-        return None
+    places: Sequence[str], bundle: Bundle, analyzer: FaceAnalyzer, runtime: Runtime
+) -> PreparedReferences:
+    """The photos in folders and files, prepared."""
     from ..references import prepare_references
 
-    paths = [path for place in args.references for path in pictures_in(place)]
+    paths = [path for place in places for path in pictures_in(place)]
     photos = ((path.name, read(path)) for path in paths)
     return prepare_references(analyzer, bundle.encoder, photos, runtime.check)
 

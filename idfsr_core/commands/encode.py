@@ -30,8 +30,7 @@ def run(args: argparse.Namespace) -> int:
     runtime = common.runtime_of(args)
     bundle = common.bundle_of(args, runtime)
     common.check_writable(Path(args.output).parent)
-    references = common.read_references(args, bundle, common.analyzer_of(args, bundle, runtime), runtime)
-    assert references is not None  # nargs="+"
+    references = common.read_references(args.references, bundle, common.analyzer_of(args, bundle, runtime), runtime)
     identity = references.identity
     identity.save(Path(args.output))
     photos = {photo.name: round(photo.quality, 3) for photo in references.photos}

@@ -49,8 +49,7 @@ def run(args: argparse.Namespace) -> int:
     start = IdentityEmbedding.load(Path(args.identity)) if args.identity else None
     if start is not None:
         known_identity(bundle, None, start)
-    references = common.read_references(args, bundle, common.analyzer_of(args, bundle, runtime), runtime)
-    assert references is not None  # nargs="+"
+    references = common.read_references(args.references, bundle, common.analyzer_of(args, bundle, runtime), runtime)
     with interrupted:
         result = fit_identity(
             bundle.denoiser, bundle.encoder, start or references.identity, references.photos, settings, runtime

@@ -190,7 +190,7 @@ def _load(args: argparse.Namespace, options: RestoreOptions, runtime: Runtime) -
     identity = IdentityEmbedding.load(args.identity) if args.identity else None
     if identity is not None:
         known_identity(bundle, None, identity)
-    references = common.read_references(args, bundle, analyzer, runtime)
+    references = common.read_references(args.references, bundle, analyzer, runtime) if args.references else None
     return _Work(
         bundle=bundle,
         analyzer=analyzer,
