@@ -31,6 +31,8 @@ $(STAMP): requirements.txt requirements-dev.txt
 demo: install
 	$(PY) -m idfsr_core demo --output $(OUT)
 
+# One thread: the tests' tensors are small, and threads that wait for each other on a busy machine cost minutes.
+test: export OMP_NUM_THREADS := 1
 test: install
 	$(PY) -m pytest $(ARGS)
 
