@@ -3,8 +3,8 @@
 import cv2
 import numpy as np
 import torch
-from idfsr_core.pretraining.data import PHOTO_SIZE, FaceLibrary
 
+from idfsr_core.pretraining.data import PHOTO_SIZE, FaceLibrary
 from tests.tiny import FFHQ_128, dense_template
 
 

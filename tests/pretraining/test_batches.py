@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+
 from idfsr_core.errors import ArgumentError
 from idfsr_core.pretraining.batches import BatchMaker, BatchSettings
 

@@ -7,10 +7,10 @@ import tarfile
 import numpy as np
 import pytest
 import torch
+
 from idfsr_core.errors import FileFormatError
 from idfsr_core.images import write_image
 from idfsr_core.pretraining.data import MARGIN, PHOTO_SIZE, read_archive, read_folders
-
 from tests.tiny import FFHQ_128, portrait
 
 from .library import drawn_library
@@ -54,7 +54,7 @@ def test_an_unknown_split_is_refused(archive, split):
 
 
 def test_a_folder_without_index_is_refused(tmp_path):
-    with pytest.raises(FileFormatError, match="index.jsonl"):
+    with pytest.raises(FileFormatError, match=r"index\.jsonl"):
         read_archive(tmp_path, "train")
 
 

@@ -4,6 +4,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from idfsr_core.errors import ArgumentError
 from idfsr_core.pretraining.degradations import KINDS, degrade, gaussian_blur, jpeg
 
