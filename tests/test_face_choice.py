@@ -6,7 +6,8 @@ import torch
 
 from idfsr_core.bundle import Bundle, load_bundle
 from idfsr_core.errors import AmbiguousFaceError, ArgumentError, FaceNotFoundError
-from idfsr_core.face_choice import face_in_box, find_face
+from idfsr_core.face_choice import MOST_PIXELS, face_in_box, find_face, look_closely
+from idfsr_core.faces.compact import CompactAnalyzer
 from idfsr_core.options import RestoreOptions
 from idfsr_core.references import prepare_references
 from tests import tiny
@@ -77,3 +78,12 @@ def test_a_box_needs_no_detector() -> None:
 def test_unusable_boxes(box: tuple[float, float, float, float]) -> None:
     with pytest.raises(ArgumentError, match=r"^box: "):
         face_in_box(StubAnalyzer(), portrait(), box)
+
+
+def test_large_pictures_are_searched_in_full(bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Within 16 megapixels the finest level has the picture's own pixels; small pictures are left to the analyzer."""
+    seen: list[float] = []
+    monkeypatch.setattr(CompactAnalyzer, "analyze", lambda self, image: seen.append(self.max_pixels) or [])
+    for side in (400, 2500, 5000):
+        look_closely(bundle.analyzer, torch.zeros(1, 3, side, side))
+    assert seen == [bundle.analyzer.max_pixels, 2500**2, MOST_PIXELS]
