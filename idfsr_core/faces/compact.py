@@ -19,6 +19,7 @@ from .points import KEYPOINTS, LANDMARKS
 
 THRESHOLD = 0.3
 CANDIDATE = 0.2  # score of the detector alone from which on the second network has a look
+SETTLED = 12.0  # pixels: height from which on the landmark network is as sure of a face as it gets
 MIN_FACE = 3.0  # pixels: the height that the pyramid still brings within the detector's range
 MAX_PIXELS = 3.2e6  # of the finest level of the pyramid
 
@@ -47,13 +48,14 @@ class CropPoints:
 
 
 def evidence(found: Found, points: CropPoints) -> Tensor:
-    """What speaks for N candidates being faces [N, 4].
+    """What speaks for N candidates being faces [N, 4]; its weighted sum is the logit of the score.
 
-    One; the detector's logit; the logarithm of the error that the landmark network expects, over the face's size; the
-    logarithm of the box's height in pixels. Their weighted sum is the logit of the score.
+    One; the detector's logit; the logarithm of the error that the landmark network expects, over the face's size (on
+    textures that the detector takes for faces it is four times what it is on faces); the logarithm of the box's
+    height in pixels up to SETTLED, because that error is large on real faces too where they are tiny.
     """
     spread = (points.spread / face_unit(points.keypoints).clamp_min(1e-6)).clamp(1e-4, 10).log()
-    height = (found.boxes[:, 3] - found.boxes[:, 1]).clamp_min(1e-3).log()
+    height = (found.boxes[:, 3] - found.boxes[:, 1]).clamp(1e-3, SETTLED).log()
     logit = torch.special.logit(found.scores, eps=1e-6)
     return torch.stack([torch.ones_like(logit), logit, spread, height], 1)
 

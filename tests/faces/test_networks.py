@@ -1,5 +1,6 @@
 """The two networks: shapes, gradients, configuration."""
 
+import json
 
 import pytest
 import torch
@@ -48,7 +49,7 @@ def test_gradient_reaches_every_parameter(net):
 
 def test_configuration_round_trip():
     assert LandmarkConfig(**LANDMARK.to_dict()) == LANDMARK
-    assert DetectorConfig(widths=[4, 6, 8, 10]) == DETECTOR
+    assert DetectorConfig(**json.loads(json.dumps(DETECTOR.to_dict()))) == DETECTOR
 
 
 @pytest.mark.parametrize("wrong", [{"crop": 30}, {"crop": 0}, {"widths": (1, 2, 3)}, {"widths": (1, 2, 3, 0)}])
