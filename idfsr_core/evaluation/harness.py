@@ -5,8 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -36,15 +36,17 @@ class Study:
     tools: Toolbox
     instruments: Instruments
     folder: Path
-    weights: str = ""  # names the weights; other weights make kept sets void
+    weights: Mapping[str, str] = field(default_factory=dict)  # hash of the weights by Method.needs
     say: Say = print
 
-    @property
-    def fingerprint(self) -> str:
-        """Equal for two runs whose sets may stand side by side."""
+    def fingerprint(self, method: Method) -> str:
+        """Equal for two runs in which the method gives the same figures.
+
+        A composite does not depend on the denoiser, so its figures stay when only that was trained on.
+        """
         values = {k: v for k, v in asdict(self.settings).items() if k not in _SHAPES_NOTHING}
         targets = [subject.case.target for subject in self.subjects]
-        text = json.dumps([values, self.weights, targets], sort_keys=True)
+        text = json.dumps([values, self.weights.get(method.needs, ""), targets], sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
     def run(self, about: dict[str, Any]) -> Evaluation:
@@ -58,7 +60,7 @@ class Study:
 
     def _block(self, scale: int, landmarks: str) -> list[ResultSet]:
         """All methods at one scale with one kind of landmarks; they share the situations and the conditions."""
-        kept = {method.name: self._load(f"{method.name}-{scale}x-{landmarks}") for method in self.methods}
+        kept = {method.name: self._load(method, f"{method.name}-{scale}x-{landmarks}") for method in self.methods}
         if all(kept.values()):
             self.say(f"{scale}x {landmarks}: kept from before")
             return [each for each in kept.values() if each]
@@ -101,7 +103,7 @@ class Study:
             of_set=of_set,
             seconds=seconds + (prepared if method.name != "bicubic" else 0.0),
         )
-        self._keep(result, pictures)
+        self._keep(method, result, pictures)
         main = next(iter(self.instruments.encoders))
         mean, error, count = result.mean(f"identity.{main}")
         self.say(f"{result.key}: {main} {mean:.3f} +- {error:.3f} (n {count}), LR-PSNR {result.mean('lr_psnr')[0]:.1f}")
@@ -111,19 +113,20 @@ class Study:
         """Whose identity each face borrows: the next person's."""
         return [*self.subjects[1:], self.subjects[0]]
 
-    def _keep(self, result: ResultSet, pictures: Sequence[Tensor]) -> None:
+    def _keep(self, method: Method, result: ResultSet, pictures: Sequence[Tensor]) -> None:
         pixels = (torch.cat(list(pictures)).clamp(0, 1) * 255).round().to(torch.uint8).numpy()
         with atomic_path(self.folder / f"{result.key}.npz") as temporary, open(temporary, "wb") as file:
             np.savez_compressed(file, pictures=pixels)
-        write_json(self.folder / f"{result.key}.json", {"fingerprint": self.fingerprint, "set": result.to_dict()})
+        values = {"fingerprint": self.fingerprint(method), "set": result.to_dict()}
+        write_json(self.folder / f"{result.key}.json", values)
 
-    def _load(self, key: str) -> ResultSet | None:
+    def _load(self, method: Method, key: str) -> ResultSet | None:
         """A set of an earlier run with the same fingerprint; None where there is none."""
         path = self.folder / f"{key}.json"
         if not path.is_file():
             return None
         values = read_json(path)
-        if not isinstance(values, dict) or values.get("fingerprint") != self.fingerprint:
+        if not isinstance(values, dict) or values.get("fingerprint") != self.fingerprint(method):
             return None
         try:
             return ResultSet.from_dict(values["set"])

@@ -12,7 +12,9 @@ from typing import TYPE_CHECKING
 
 from ..bundle import Bundle
 from ..errors import ArgumentError, MissingPackageError
+from ..faces.compact import CompactAnalyzer
 from ..fitting import FittingSettings
+from ..identity.hashing import weights_hash
 from ..runtime import Runtime
 from .fit_people import fit_people
 from .harness import Study
@@ -130,7 +132,7 @@ def open_study(
     weights = _weights(bundle, paper, encoder, analyzer, fitting)
     if fitting and any(method.needs == "fitted" for method in methods):
         people = [know_person((*s.references, *s.further), settings.landmarks[0], encoder, analyzer) for s in subjects]
-        place = folder / f"fitted-{weights}-{settings.seed}-{settings.references}-{settings.fit_photos}"
+        place = folder / f"fitted-{weights['fitted']}-{settings.seed}-{settings.references}-{settings.fit_photos}"
         identities, _ = fit_people(bundle.denoiser, encoder, people, place, fitting, runtime, say)
         tools.fitted = {number: identity.vector for number, identity in enumerate(identities)}
     return Study(
@@ -168,13 +170,19 @@ def _weights(
     encoder: IdentityEncoder,
     analyzer: FaceAnalyzer | None,
     fitting: FittingSettings | None,
-) -> str:
-    """A short name for all the weights and the fitting, so that figures of other ones are never mixed in."""
-    values = [
-        bundle.hash,
-        paper.hash if paper else "",
-        encoder.hash,
-        analyzer.name if analyzer else "",
-        asdict(fitting) if fitting else "",
-    ]
+) -> dict[str, str]:
+    """A short name of all that a method's figures depend on, by :attr:`Method.needs`."""
+    finder = weights_hash(analyzer.networks.state_dict()) if isinstance(analyzer, CompactAnalyzer) else analyzer
+    base = [finder if isinstance(finder, str) or finder is None else finder.name, encoder.hash]
+    ours = [*base, bundle.hash]
+    lists = {
+        "": base,
+        "denoiser": ours,
+        "fitted": [*ours, asdict(fitting) if fitting else ""],
+        "paper": [*ours, paper.hash if paper else ""],
+    }
+    return {name: _short(values) for name, values in lists.items()}
+
+
+def _short(values: object) -> str:
     return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:12]

@@ -53,10 +53,17 @@ def test_a_second_run_reads_what_the_first_measured(tmp_path: Path, monkeypatch:
 
 
 def test_other_settings_do_not_read_old_figures(tmp_path: Path):
-    first = study(tmp_path, QUICK)
+    best, first = METHODS["composite_best"], study(tmp_path, QUICK)
     other = study(tmp_path, EvaluationSettings(people=4, references=3, scales=(16,), landmarks=("true",)))
-    assert first.fingerprint != other.fingerprint
-    assert first.fingerprint == study(tmp_path, SETTINGS).fingerprint  # more landmarks: the same figures hold
+    assert first.fingerprint(best) != other.fingerprint(best)
+    assert first.fingerprint(best) == study(tmp_path, SETTINGS).fingerprint(best)  # more landmarks: the figures hold
+
+
+def test_another_denoiser_makes_void_only_what_used_it(tmp_path: Path):
+    before, after = study(tmp_path, QUICK), study(tmp_path, QUICK)
+    before.weights, after.weights = {"denoiser": "a"}, {"denoiser": "b"}
+    assert before.fingerprint(METHODS["pooled"]) != after.fingerprint(METHODS["pooled"])
+    assert before.fingerprint(METHODS["bicubic"]) == after.fingerprint(METHODS["bicubic"])
 
 
 def test_a_face_not_found_is_restored_in_a_rough_box_and_counted(tmp_path: Path):
