@@ -127,3 +127,21 @@ def test_state_of_another_shape_is_refused(analyzer):
 def test_settings_out_of_range(analyzer):
     with pytest.raises(ArgumentError):
         CompactAnalyzer(analyzer.networks, min_face=0)
+
+
+def test_score_is_the_calibrated_evidence(analyzer):
+    analyzer.networks.detector = Oracle()
+    image = torch.zeros(1, 3, 120, 160)
+    image[:, 0, 40:48, 90:98] = 1.0
+    (raw,) = analyzer.analyze(image)
+    analyzer.networks.calibration.copy_(torch.tensor([-0.5, 0.5, 0.0, 0.2]))
+    (weighed,) = analyzer.analyze(image, 0.01)
+    logit = -0.5 + 0.5 * np.log(raw.score / (1 - raw.score)) + 0.2 * np.log(raw.height)
+    assert weighed.score == pytest.approx(1 / (1 + np.exp(-logit)), abs=1e-4)
+    analyzer.networks.calibration.copy_(torch.tensor([-20.0, 1.0, 0.0, 0.0]))
+    assert analyzer.analyze(image) == []
+
+
+def test_detector_unsure_beyond_recall_is_not_looked_at(analyzer):
+    found = analyzer.detect(torch.rand(1, 3, 40, 40), threshold=0.999)
+    assert len(found.scores) == 0
