@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..errors import FileFormatError
+from ..options import RestoreOptions
 from . import common
 
 if TYPE_CHECKING:
@@ -35,7 +36,10 @@ SAMPLES = Path(__file__).parent.parent / "assets" / "samples"
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Where to write, and how."""
     parser.add_argument("--output", metavar="DIR", default="out/demo", help="folder to write (default: out/demo)")
-    parser.add_argument("--steps", type=int, default=4, metavar="1..1000", help="denoising steps (default: 4)")
+    steps = RestoreOptions().steps
+    parser.add_argument(
+        "--steps", type=int, default=steps, metavar="1..1000", help="denoising steps (default: %(default)s)"
+    )
     parser.add_argument("--seed", type=int, default=0, metavar="N", help="seed of the noise (default: 0)")
     common.add_model_arguments(parser)
 
@@ -45,7 +49,6 @@ def run(args: argparse.Namespace) -> int:
     import torch
 
     from ..images import up, write_image
-    from ..options import RestoreOptions
     from ..restoration import restore_image
 
     people, output = sample_people(SAMPLES), Path(args.output)

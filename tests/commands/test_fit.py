@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from idfsr_core.cli import main
+from idfsr_core.cli import build_parser, main
 from idfsr_core.commands.common import Interrupt
+from idfsr_core.fitting import FittingSettings
 from idfsr_core.identity.embedding import IdentityEmbedding
 from idfsr_core.images import write_image
 from tests import tiny
@@ -65,6 +66,16 @@ def test_settings_out_of_range_write_nothing(
     assert main([*command, *wrong]) == 2
     assert capsys.readouterr().err.startswith("error: ")
     assert not (tmp_path / "anna.safetensors").exists()
+
+
+def test_the_help_tells_the_true_defaults() -> None:
+    args, settings = build_parser().parse_args(["fit", "photos", "--output", "x"]), FittingSettings()
+    assert (args.steps, args.rate, args.pull, args.seed) == (
+        settings.steps,
+        settings.learning_rate,
+        settings.pull,
+        settings.seed,
+    )
 
 
 def test_the_first_interrupt_only_asks_to_stop() -> None:
