@@ -12,6 +12,7 @@ from torch import Tensor
 
 from .errors import ArgumentError, FaceNotFoundError
 from .geometry import Alignment
+from .identity.compact import CompactEncoder
 from .identity.embedding import IdentityEmbedding
 from .identity.pooling import pool
 
@@ -91,9 +92,10 @@ def prepare_reference(analyzer: FaceAnalyzer, encoder: IdentityEncoder, name: st
 
 def embed_face(encoder: IdentityEncoder, image: Tensor, keypoints: np.ndarray | Tensor) -> tuple[Tensor, float]:
     """Embedding [D] on the CPU and quality of one face, keypoints [5, 2] in pixels of the image [1, 3, H, W]."""
+    device = encoder.network.embedding.weight.device if isinstance(encoder, CompactEncoder) else image.device
     points = torch.as_tensor(keypoints, dtype=torch.float32)[None]
     with torch.inference_mode():
-        result = encoder.embed(image, points)
+        result = encoder.embed(image.to(device), points.to(device))
     return result.vectors[0].detach().float().cpu().clone(), float(result.quality[0])
 
 
