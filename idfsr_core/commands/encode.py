@@ -42,5 +42,7 @@ def run(args: argparse.Namespace) -> int:
         print(f"  {name}: quality {quality:.2f}")
     for note in references.notes:
         print(f"  {note}")
-    print(f"{args.output}: {identity.kind} from {identity.photos} photos by {identity.encoder}")
+    print(
+        f"{args.output}: {identity.kind} from {identity.photos} photo{'s' * (identity.photos != 1)} by {identity.encoder}"
+    )
     return 0
