@@ -42,7 +42,6 @@ def run(args: argparse.Namespace) -> int:
         print(f"  {name}: quality {quality:.2f}")
     for note in references.notes:
         print(f"  {note}")
-    print(
-        f"{args.output}: {identity.kind} from {identity.photos} photo{'s' * (identity.photos != 1)} by {identity.encoder}"
-    )
+    count = f"{identity.photos} photo" + "s" * (identity.photos != 1)
+    print(f"{args.output}: {identity.kind} from {count} by {identity.encoder}")
     return 0
