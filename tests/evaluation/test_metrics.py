@@ -91,9 +91,9 @@ def test_grid_excess_tells_a_printed_grid_from_a_photo():
     generator = torch.Generator().manual_seed(3)
     smooth = torch.nn.functional.interpolate(torch.rand(2, 3, 16, 16, generator=generator), size=128, mode="bicubic")
     smooth = smooth + 0.01 * torch.randn(smooth.shape, generator=generator)
-    steps = 0.05 * torch.rand(2, 3, 32, 32, generator=generator).repeat_interleave(4, 2).repeat_interleave(4, 3)
-    assert metrics.grid_excess(smooth).numpy() == pytest.approx([1, 1], abs=0.06)
-    assert float(metrics.grid_excess(smooth + steps).min()) > 1.2
+    assert float(metrics.grid_excess(smooth).max()) < 1.7
+    print_ = 0.01 * (torch.arange(128) % 4 == 0)
+    assert float(metrics.grid_excess(smooth + print_).min()) > 10
 
 
 @pytest.mark.parametrize(
