@@ -46,7 +46,7 @@ class RestoreOptions:
         ArgumentError: a value out of its range, named with the range.
     """
 
-    steps: int = 4
+    steps: int = 1
     """Denoising steps, 1 to 1000."""
     seed: int = 0
     """Seed of the sampler's noise."""
@@ -54,7 +54,7 @@ class RestoreOptions:
     """0 to 10; 1 = as trained, above 1 follows the warped reference more."""
     identity_guidance: float = 1.0
     """0 to 10; 1 = as trained, above 1 pushes towards the identity."""
-    consistency: float = 1.0
+    consistency: float = 0.2
     """0 to 1, how firmly the result is held to the pixels of the picture."""
     scheduler: str = "euler"
     """Which of diffusers' schedulers walks the steps: one of :data:`SCHEDULERS`."""

@@ -135,7 +135,7 @@ class Denoiser(nn.Module):
         pictures = torch.cat([x, base, lr, style, picked_detail * 2, cond.mask, cond.style_coverage], 1)
         grid = torch.cat([F.pixel_unshuffle(pictures, self.config.patch), picked], 1)
         out = self.unet(grid, time * 1000, tokens, class_labels=vector).sample
-        fine = F.pixel_shuffle(out, self.config.patch)
+        fine = _without_grid(F.pixel_shuffle(out, self.config.patch), self.config.patch)
         return base + self.head(torch.cat([fine, x - base, base, picked_detail * 2, cond.mask], 1)).float()
 
     def _read(self, cond: Conditioning) -> tuple[Tensor, Tensor]:
@@ -153,6 +153,16 @@ class Denoiser(nn.Module):
             tokens.append(seen.flatten(1, 2))
         vector = torch.cat([identity, style_vector, _scale_features(cond)], 1)
         return torch.cat(tokens, 1), vector
+
+
+def _without_grid(x: Tensor, patch: int) -> Tensor:
+    """The mean over a window of one patch: it has a zero at the patch grid's frequency and its multiples.
+
+    What is drawn finer than a patch comes from the photos, which the head sees unfiltered.
+    """
+    before = (patch - 1) // 2
+    after = patch - 1 - before
+    return F.avg_pool2d(F.pad(x, (before, after, before, after), mode="replicate"), patch, 1)
 
 
 def _scale_features(cond: Conditioning) -> Tensor:

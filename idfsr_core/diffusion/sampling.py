@@ -20,10 +20,10 @@ from .schedule import SCHEDULERS, make_scheduler, velocity
 class SamplingSettings:
     """Everything that shapes the sampling of one face."""
 
-    steps: int = 4  # forwards of the denoiser (times up to 3 with guidance), 1..1000
+    steps: int = 1  # forwards of the denoiser (times up to 3 with guidance), 1..1000
     style_guidance: float = 1.0  # 0..10; 1 is plain, other values cost one more forward a step
     identity_guidance: float = 1.0  # 0..10; the same
-    consistency: float = 1.0  # 0..1, pull to the LR pixels at every step
+    consistency: float = 0.2  # 0..1, pull to the LR pixels at every step
     scheduler: str = "euler"  # of diffusers: euler, dpm++, unipc
     seed: int = 0  # of the starting noise; each face of a batch has its own noise
 

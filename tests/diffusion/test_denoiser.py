@@ -7,7 +7,7 @@ import torch
 
 from idfsr_core.diffusion.composite import composite
 from idfsr_core.diffusion.config import DenoiserConfig
-from idfsr_core.diffusion.denoiser import Denoiser
+from idfsr_core.diffusion.denoiser import Denoiser, _without_grid
 
 from .faces import TINY, random_conditioning, tiny_denoiser
 
@@ -80,3 +80,11 @@ def test_every_parameter_gets_a_gradient():
     missing = [name for name, value in denoiser.named_parameters() if value.grad is None or not value.grad.any()]
     # a key bias adds the same to all scores of a softmax: diffusers has none, so nothing may be missing
     assert missing == []
+
+
+@pytest.mark.parametrize("patch", [2, 4])
+def test_what_repeats_with_every_patch_is_filtered_out(patch):
+    pattern = torch.rand(1, 3, patch, patch)
+    flat = _without_grid(pattern.repeat(1, 1, 8, 8), patch)
+    inner = flat[..., patch:-patch, patch:-patch]
+    assert torch.allclose(inner, pattern.mean((2, 3), keepdim=True).expand_as(inner), atol=1e-6)

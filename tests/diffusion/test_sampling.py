@@ -38,7 +38,7 @@ def test_the_path_joins_start_and_face():
 
 def test_an_untrained_denoiser_restores_the_consistent_composite():
     cond = random_conditioning()
-    expected = make_consistent(composite(cond), cond.lr, 1.0).clamp(0, 1)
+    expected = make_consistent(composite(cond), cond.lr, SamplingSettings().consistency).clamp(0, 1)
     assert torch.allclose(sample(Denoiser(DenoiserConfig(**TINY)), cond), expected, atol=1e-5)
 
 
