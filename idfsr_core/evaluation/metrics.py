@@ -56,10 +56,11 @@ def landmark_error(points: np.ndarray, truth: np.ndarray) -> np.ndarray:
 
 
 def grid_excess(image: Tensor, period: int = 4) -> Tensor:
-    """Whether a pattern that repeats with the patches is printed into a picture, [B]: about 1 is none, 2 is faint, 10 is plainly seen.
+    """Whether a pattern that repeats with the patches is printed into a picture, [B].
 
+    About 1 is none, above 2 it begins to show, from 10 on it is plain.
     The power of the second difference at the frequencies that repeat with ``period`` pixels, over that of frequencies
-    beside them, along rows and columns; the largest of these ratios. Real photos give 1.2, as the largest of several is
+    beside them, along rows and columns; the largest of these ratios. Real photos give 1.3, as the largest of several is
     above their mean. The formula is ours.
     """
     side = image.shape[-1]
