@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -78,6 +79,15 @@ def test_the_help_tells_the_true_defaults() -> None:
     )
 
 
+@pytest.fixture
+def listens_to_interrupts() -> Iterator[None]:
+    """A process started in the background ignores SIGINT; here it does what it does in a terminal."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("listens_to_interrupts")
 def test_the_first_interrupt_only_asks_to_stop() -> None:
     with Interrupt() as interrupt:
         assert not interrupt.asked()
