@@ -47,8 +47,8 @@ class FittingSettings:
     identity_weight: float = 0.5  # of 1 - cosine of the embeddings, beside the pixel error of weight 1
     start_share: float = 0.6  # share of faces at time 1, as in pretraining
     alone: float = 0.25  # share of steps without style and references: only the vector says who it is
-    evaluate_every: int = 5  # steps between two looks at the photo kept out
-    patience: int = 4  # looks without a gain after which the fit stops
+    evaluate_every: int = 10  # steps between two looks at the photo kept out
+    patience: int = 3  # looks without a gain after which the fit stops
     seed: int = 0
 
     def __post_init__(self) -> None:
