@@ -18,8 +18,6 @@ from idfsr_core.options import RestoreOptions
 from idfsr_core.references import PreparedReferences, embed_face, prepare_references
 from idfsr_core.restoration import Restoration, restore_image
 
-pytestmark = pytest.mark.skipif(not SHIPPED.is_file(), reason=f"needs the shipped bundle: no {SHIPPED.name}")
-
 
 @pytest.fixture(scope="module")
 def bundle() -> Bundle:
