@@ -22,6 +22,7 @@ from .options import RestoreOptions
 from .references import PreparedReferences, embed_face, prepare_references
 from .runtime import Runtime
 from .steps import (
+    LEARNED_SCALE,
     LEAST_LR,
     SHARP_SCALE,
     WarpedSet,
@@ -243,6 +244,10 @@ def _warnings(ready: PreparedFace, size: tuple[int, int], before: float, after: 
     found, scale, alignment = [], ready.cond.scale, ready.alignment
     if scale < SHARP_SCALE:
         found.append(f"scale is {scale:.1f}x: the face is already sharp; restoring it can only replace detail")
+    elif scale < LEARNED_SCALE:
+        found.append(
+            f"scale is {scale:.1f}x, milder than what the model learned: mouth and eyes may follow the reference"
+        )
     if alignment.scale > alignment.size / LEAST_LR:
         found.append(f"the face is less than {LEAST_LR} px wide: the picture says next to nothing about it")
     if size[0] / alignment.image_size[0] < alignment.scale * 0.75:

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from .faces.face import Face
 
 LEAST_LR = 3  # pixels of the low-resolution face below which nothing is left to be consistent with
+LEARNED_SCALE = 6.0  # the model learned 8x to 32x; below this it is off that ground
 SHARP_SCALE = 4.0  # below this scale the picture knows the face better than any reference
 LARGEST_SIDE = 4096  # to which a picture is enlarged unasked
 

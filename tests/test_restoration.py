@@ -85,6 +85,11 @@ def test_a_sharp_face_is_restored_with_a_warning(bundle: Bundle, references: Pre
     assert result.image.shape == (1, 3, 160, 160)
 
 
+def test_a_mild_scale_is_said_to_be_new_ground(bundle: Bundle, references: PreparedReferences) -> None:
+    result = restore_image(bundle, portrait(36), references, RestoreOptions(steps=1), analyzer=ONE)
+    assert any(warning.startswith("scale is 4.4x, milder") for warning in result.warnings)
+
+
 def test_a_mask_of_the_user_counts(bundle: Bundle, references: PreparedReferences) -> None:
     image, options = portrait(40), RestoreOptions(steps=1, mask_grow=0, mask_feather=0, consistency=0)
     crops = [
