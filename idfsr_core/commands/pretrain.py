@@ -65,7 +65,7 @@ def _add_denoiser(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     text = "where sampling begins: our composite, or the paper's pure noise (default: composite)"
     add("--start", choices=("composite", "noise"), default="composite", help=text)
-    add("--rate", type=float, default=2e-4, metavar="R", help="highest learning rate (default: 2e-4)")
+    add("--rate", type=float, default=4e-4, metavar="R", help="highest learning rate (default: 4e-4)")
     add("--minutes", type=float, metavar="M", help="stop after so long, with a checkpoint (default: never)")
     add("--precision", choices=("no", "bf16", "fp16"), default="bf16", help="mixed precision (default: bf16)")
     add("--workers", type=int, default=1, metavar="N", help="processes that draw batches (default: 1)")
