@@ -74,7 +74,7 @@ def _add_people(parser: argparse.ArgumentParser) -> None:
 
 def _add_restoring(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("restoring")
-    group.add_argument("--steps", type=int, default=4, metavar="N", help="denoising steps (default: 4)")
+    group.add_argument("--steps", type=int, metavar="N", help="denoising steps (default: that of `restore`)")
     group.add_argument(
         "--options", metavar="JSON", default="{}", help='other options of `restore`: {"mask_grow": 0.05}'
     )
@@ -179,7 +179,8 @@ def _options(args: argparse.Namespace) -> RestoreOptions:
 
     from ..options import RestoreOptions
 
-    return replace(RestoreOptions.from_json(args.options), steps=args.steps)
+    options = RestoreOptions.from_json(args.options)
+    return options if args.steps is None else replace(options, steps=args.steps)
 
 
 def _encoder(name: str | None, sources: Sources, runtime: Runtime) -> IdentityEncoder | None:

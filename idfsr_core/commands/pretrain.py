@@ -144,6 +144,9 @@ def library_of(args: argparse.Namespace, bundle: Bundle) -> FaceLibrary:
 
 
 def _denoiser(args: argparse.Namespace) -> int:
+    # First of all: beside a CPU build of torch, torchvision imports only after EdgeFace's module has declared its
+    # operators, and diffusers stumbles over a torchvision that does not import.
+    loss = _identity_loss(args.identity_weights)
     from ..bundle import load_bundle
     from ..pretraining.batches import BatchMaker, BatchSettings
     from ..pretraining.export import export_bundle
@@ -162,7 +165,7 @@ def _denoiser(args: argparse.Namespace) -> int:
     library = annotated(library_of(args, bundle), bundle, settings.output / "cache")
     config = denoiser_config(args.start, bundle.encoder.dim)
     maker = BatchMaker(library, BatchSettings(size=config.size, batch=args.batch), args.seed)
-    pretrain(config, maker, settings, _identity_loss(args.identity_weights))
+    pretrain(config, maker, settings, loss)
     path = export_bundle(settings.output / "denoiser.safetensors", [settings.output])
     print(f"{path}: trained on {len(library)} photos of {len(library.names)} people")
     return 0
