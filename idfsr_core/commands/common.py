@@ -67,22 +67,9 @@ def analyzer_of(args: argparse.Namespace, bundle: Bundle, runtime: Runtime) -> F
     if args.analyzer is None:
         return bundle.analyzer
     from ..faces.insight import InsightFaceAnalyzer
+    from ..faces.pairing import PackWithLandmarks
 
     return PackWithLandmarks(InsightFaceAnalyzer(args.analyzer, runtime), bundle.analyzer)
-
-
-class PackWithLandmarks:
-    """Faces by one analyzer, and dense landmarks, where those have none, by another: few packs bring them.
-
-    Args:
-        finder: finds the faces.
-        other: asked for 68 landmarks.
-    """
-
-    def __init__(self, finder: FaceAnalyzer, other: FaceAnalyzer) -> None:
-        self.name = finder.name
-        self.analyze = finder.analyze
-        self.landmarks = other.landmarks
 
 
 def pictures_in(folder: str | Path) -> list[Path]:

@@ -81,9 +81,13 @@ class CompactAnalyzer:
     ) -> None:
         if min_face <= 0 or max_pixels < 48 * 48:
             raise ArgumentError("min_face", min_face, "use more than 0 pixels, and max_pixels of at least 2304")
-        self.device = torch.device((runtime or Runtime()).device)
-        self.networks = networks.eval().requires_grad_(False).to(self.device)
+        self.networks = networks.eval().requires_grad_(False).to((runtime or Runtime()).device)
         self.min_face, self.max_pixels = min_face, max_pixels
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are now; whoever moves the networks need not tell this object."""
+        return self.networks.calibration.device
 
     @classmethod
     def from_state(
