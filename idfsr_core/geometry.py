@@ -262,6 +262,13 @@ class Alignment:
         matrix[:, 2] += to_size[:, 2]
         return Alignment(matrix=matrix, size=size, image_size=self.image_size)
 
+    def in_resized(self, image_size: tuple[int, int]) -> Alignment:
+        """The place of the same crop once its picture is resized to ``image_size`` (width, height)."""
+        fx, fy = (old / new for old, new in zip(self.image_size, image_size, strict=True))
+        back = torch.tensor([[fx, 0, (fx - 1) / 2], [0, fy, (fy - 1) / 2]], dtype=torch.float64)
+        matrix = compose_affine(torch.from_numpy(self.matrix.copy()), back).numpy()
+        return Alignment(matrix=matrix, size=self.size, image_size=image_size)
+
     @overload
     def to_crop(self, points: np.ndarray) -> np.ndarray: ...
     @overload

@@ -17,7 +17,7 @@ from torch import Tensor
 from .diffusion.conditioning import Conditioning
 from .diffusion.sampling import SamplingSettings, sample
 from .errors import ImageError
-from .geometry import Alignment, compose_affine, transform_points
+from .geometry import Alignment, transform_points
 from .masking import face_mask, soft_mask, user_mask
 from .options import RestoreOptions
 from .references import Reference
@@ -164,9 +164,18 @@ def make_conditioning(lr: Tensor, mask: Tensor, warped: WarpedSet, identity: Ten
 
 
 def restore_crop(
-    denoiser: Denoiser, cond: Conditioning, options: RestoreOptions | None = None, runtime: Runtime | None = None
+    denoiser: Denoiser,
+    cond: Conditioning,
+    options: RestoreOptions | None = None,
+    runtime: Runtime | None = None,
+    *,
+    same_noise: bool = False,
 ) -> Tensor:
-    """Run the diffusion for one face or a batch: [B, 3, S, S] in 0..1."""
+    """Run the diffusion for one face or a batch: [B, 3, S, S] in 0..1.
+
+    Face i of a batch starts from the noise of ``options.seed + i``, with ``same_noise`` all of them from that of the
+    seed.
+    """
     options = options or RestoreOptions()
     settings = SamplingSettings(
         steps=options.steps,
@@ -175,6 +184,7 @@ def restore_crop(
         consistency=options.consistency,
         scheduler=options.scheduler,
         seed=options.seed,
+        same_noise=same_noise,
     )
     with torch.inference_mode():
         return sample(denoiser, cond, settings, runtime)
@@ -213,7 +223,4 @@ def paste_crop(image: Tensor, crop: Tensor, alignment: Alignment, size: tuple[in
 
 def enlarged_alignment(alignment: Alignment, size: tuple[int, int]) -> Alignment:
     """The crop's place in the picture once that is resized to ``size`` (width, height)."""
-    fx, fy = (old / new for old, new in zip(alignment.image_size, size, strict=True))
-    back = torch.tensor([[fx, 0, (fx - 1) / 2], [0, fy, (fy - 1) / 2]], dtype=torch.float64)
-    matrix = compose_affine(torch.from_numpy(alignment.matrix.copy()), back).numpy()
-    return Alignment(matrix=matrix, size=alignment.size, image_size=size)
+    return alignment.in_resized(size)

@@ -25,7 +25,8 @@ class SamplingSettings:
     identity_guidance: float = 1.0  # 0..10; the same
     consistency: float = 0.2  # 0..1, pull to the LR pixels at every step
     scheduler: str = "euler"  # of diffusers: euler, dpm++, unipc
-    seed: int = 0  # of the starting noise; each face of a batch has its own noise
+    seed: int = 0  # of the starting noise
+    same_noise: bool = False  # all faces of a batch start from the noise of the first; else each has its own
 
     def __post_init__(self) -> None:
         limits = {
@@ -66,7 +67,7 @@ def sample(
     """
     settings, runtime = settings or SamplingSettings(), runtime or Runtime()
     scheduler = make_scheduler(settings.scheduler, settings.steps)
-    x = denoiser.start(cond) + denoiser.config.start_noise * starting_noise(cond, settings.seed)
+    x = denoiser.start(cond) + denoiser.config.start_noise * starting_noise(cond, settings.seed, settings.same_noise)
     estimate = x
     times = [float(time) / scheduler.config.num_train_timesteps for time in scheduler.timesteps]
     for index, (timestep, time) in enumerate(zip(scheduler.timesteps, times, strict=True)):
@@ -87,16 +88,17 @@ def autocast(device: torch.device, runtime: Runtime) -> torch.autocast:
     return torch.autocast(device.type, runtime.torch_dtype, enabled=runtime.dtype != "float32")
 
 
-def starting_noise(cond: Conditioning, seed: int) -> Tensor:
+def starting_noise(cond: Conditioning, seed: int, same: bool = False) -> Tensor:
     """Unit noise like ``cond.style``, the same on every device.
 
-    Face i of the batch draws from ``seed + i``, so a face can be restored alone or among others with the same result.
+    Face i of the batch draws from ``seed + i``, so a face can be restored alone or among others with the same result;
+    with ``same`` all of them get the noise of face 0.
     """
     noise = [
         torch.randn(cond.style.shape[1:], generator=torch.Generator().manual_seed((seed + face) % 2**63))
-        for face in range(cond.style.shape[0])
+        for face in range(1 if same else cond.style.shape[0])
     ]
-    return torch.stack(noise).to(cond.style.device)
+    return torch.stack(noise).to(cond.style.device).expand(cond.style.shape[0], -1, -1, -1)
 
 
 def _consistent(estimate: Tensor, cond: Conditioning, strength: float) -> Tensor:

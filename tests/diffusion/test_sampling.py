@@ -56,6 +56,16 @@ def test_a_face_of_a_batch_has_the_noise_it_would_have_alone():
     assert torch.equal(starting_noise(cond, 7)[2:], starting_noise(cond.select(slice(2, 3)), 9))
 
 
+def test_the_faces_of_a_batch_can_share_their_noise():
+    cond, denoiser = random_conditioning(batch=3), tiny_denoiser()
+    noise = starting_noise(cond, 7, same=True)
+    assert torch.equal(noise, starting_noise(cond.select(slice(0, 1)), 7).expand_as(noise))
+    settings = SamplingSettings(seed=7, same_noise=True)
+    with torch.no_grad():
+        alone = sample(denoiser, cond.select(slice(2, 3)), settings)
+        assert torch.allclose(sample(denoiser, cond, settings)[2:], alone, atol=1e-5)
+
+
 def test_guidance_of_one_is_one_plain_forward():
     cond, denoiser = random_conditioning(), tiny_denoiser()
     calls = []

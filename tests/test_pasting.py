@@ -1,0 +1,145 @@
+"""Restored crops back into their pictures."""
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from idfsr_core.errors import ArgumentError, ImageError
+from idfsr_core.geometry import Alignment
+from idfsr_core.pasting import LARGEST_BATCH, LARGEST_SIDE, fit_alignment, paste_face, pasted_size, resize
+from idfsr_core.steps import align, output_size, paste_crop
+from tests.tiny import portrait, stub_face
+
+
+def alignment(width: float = 16, x: float = 100, y: float = 90, size: tuple[int, int] = (200, 160)) -> Alignment:
+    return align(stub_face(x, y, width, size))
+
+
+def picture(size: tuple[int, int] = (200, 160), seed: int = 0) -> Tensor:
+    return resize(portrait(160, seed), size)
+
+
+def error(a: Tensor, b: Tensor) -> float:
+    return float((a - b).abs().max())
+
+
+@pytest.mark.parametrize("factor", [1, 4])
+def test_it_pastes_as_the_core_does(factor: int) -> None:
+    image, crop, place = picture(), portrait(128, seed=3), alignment()
+    size = (200 * factor, 160 * factor)
+    pasted, _ = paste_face(image, crop, place, size, feather=0.12)
+    assert torch.equal(pasted, paste_crop(image, crop, place, size, 0.12))
+
+
+def test_the_second_return_says_what_was_replaced() -> None:
+    image, crop, place = picture(), portrait(128, seed=3), alignment(40)
+    pasted, replaced = paste_face(image, crop, place, (200, 160))
+    assert replaced.shape == (1, 1, 160, 200)
+    assert 0 <= float(replaced.min()) <= float(replaced.max()) <= 1
+    assert float(replaced[0, 0, 90, 100]) == pytest.approx(1, abs=1e-5)
+    untouched = (replaced == 0).expand_as(image)
+    assert torch.equal(pasted[untouched], image[untouched])
+    white, black = torch.ones_like(crop), torch.zeros_like(image)
+    assert error(paste_face(black, white, place, (200, 160))[0][:, :1], replaced) < 1e-6
+
+
+def test_a_mask_limits_what_is_replaced() -> None:
+    image, crop, place = picture(), portrait(128, seed=3), alignment(40)
+    mask = torch.zeros(1, 1, 64, 64)
+    mask[..., 16:48, 16:48] = 1
+    pasted, replaced = paste_face(image, crop, place, (200, 160), mask=mask)
+    whole = paste_face(image, crop, place, (200, 160))[1]
+    assert 0.15 < float(replaced.sum() / whole.sum()) < 0.4
+    assert torch.equal(pasted[(replaced == 0).expand_as(image)], image[(replaced == 0).expand_as(image)])
+
+
+@pytest.mark.parametrize("side", [96, 128, 200, 512])
+@pytest.mark.parametrize("factor", [1, 3])
+def test_a_crop_of_any_size_leaves_no_seam(side: int, factor: int) -> None:
+    """A crop of the smooth picture itself, whatever its size, is hardly seen."""
+    image, place = picture(), alignment(24)
+    size = (200 * factor, 160 * factor)
+    crop = place.resized(side).crop(image)
+    pasted, replaced = paste_face(image, crop, place, size)
+    assert error(pasted, resize(image, size) if factor > 1 else image) < 0.02
+    assert float(replaced.max()) > 0.99
+
+
+def test_two_faces_by_two_pastes_the_second_into_the_enlarged_picture() -> None:
+    image = picture((120, 100))
+    places = [alignment(12, x, 50, (120, 100)) for x in (35, 85)]
+    crops = [portrait(128, seed=n) for n in (3, 4)]
+    size = pasted_size(places[:1], (120, 100), 128)
+    once, first = paste_face(image, crops[0], places[0], size)
+    assert size == (600, 500)
+    assert pasted_size([places[1]], size, 128) == size, "the picture has the room already"
+    twice, second = paste_face(once, crops[1], places[1], size)
+    direct = places[1].in_resized(size).paste(once, crops[1], feather=0.12)
+    assert error(twice, direct) < 1e-6
+    apart = ((first > 0) & (second > 0)).sum()
+    assert apart == 0
+    only_first = (second == 0).expand_as(once)
+    assert torch.equal(twice[only_first], once[only_first])
+
+
+def test_a_picture_without_a_face_is_only_enlarged() -> None:
+    image = picture()
+    pasted, replaced = paste_face(image, portrait(128), None, (400, 320))
+    assert torch.equal(pasted, resize(image, (400, 320)))
+    assert float(replaced.max()) == 0
+    assert torch.equal(paste_face(image, portrait(128), None, (200, 160))[0], image)
+
+
+@pytest.mark.parametrize("method", ["lab", "wavelet"])
+def test_colours_are_matched_to_the_picture(method: str) -> None:
+    image, place = picture(), alignment(24)
+    crop = place.crop(image)
+    tinted = (crop * 0.8 + torch.tensor([0.12, 0.02, 0.0]).view(1, 3, 1, 1)).clamp(0, 1)
+    plain, matched = (paste_face(image, tinted, place, (400, 320), colour=c)[0] for c in ("none", method))
+    truth = resize(image, (400, 320))
+    assert float((matched - truth).abs().mean()) < 0.25 * float((plain - truth).abs().mean())
+
+
+@pytest.mark.parametrize(
+    ("size", "fits"), [((200, 160), 1), ((400, 320), 1), ((299, 240), 1), ((50, 40), 1), ((400, 300), 0)]
+)
+def test_an_alignment_follows_a_resized_picture_of_the_same_aspect(size: tuple[int, int], fits: bool) -> None:
+    place = alignment()
+    if not fits:
+        with pytest.raises(ArgumentError, match=r"400x300 pixels.*200x160.*Crop Face"):
+            fit_alignment(place, size)
+        return
+    moved = fit_alignment(place, size)
+    assert moved.image_size == size
+    corners = (place.corners + 0.5) * np.array(size) / (200, 160) - 0.5
+    assert np.abs(moved.corners - corners).max() < 1e-6
+
+
+def test_one_picture_grows_as_the_core_lets_it() -> None:
+    for width in (3, 8, 16, 40, 120):
+        place = alignment(width)
+        assert pasted_size([place], (200, 160), 128) == output_size(place)
+        assert pasted_size([place], (200, 160), 128, 2.5) == (500, 400)
+
+
+def test_a_larger_crop_needs_more_room() -> None:
+    assert pasted_size([alignment(32)], (200, 160), 512) == (1600, 1280)
+    assert max(pasted_size([alignment(8)], (200, 160), 512)) == LARGEST_SIDE
+
+
+def test_a_batch_grows_by_one_whole_number_within_memory() -> None:
+    places = [alignment(30), None, alignment(16)]
+    assert pasted_size(places, (200, 160), 128) == (800, 640)
+    many = [alignment(16, 250, 250, (512, 512))] * 500
+    width, height = pasted_size(many, (512, 512), 128)
+    assert (width, height) == (512, 512)
+    assert width * height * 500 <= LARGEST_BATCH
+    assert pasted_size([None, None], (200, 160), 128) == (200, 160)
+
+
+def test_too_large_a_result_is_refused() -> None:
+    with pytest.raises(ImageError, match="enlarge"):
+        pasted_size([alignment()], (200, 160), 128, 100)
+    with pytest.raises(ImageError, match="500 of 512x512"):
+        pasted_size([alignment(16, 250, 250, (512, 512))] * 500, (512, 512), 128, 8)
