@@ -55,6 +55,7 @@ class DetectedFaces:
     faces: tuple[tuple[Face, ...], ...]  # by picture, left to right; each with its 68 landmarks
     images: Tensor  # [B, 3, H, W] in 0..1, the pictures themselves (not a copy)
     analyzer: Analyzer  # that found them
+    found_by: str = ""  # how they were found, in words: for the message where there are none
 
 
 @dataclass(frozen=True, eq=False)
