@@ -207,8 +207,9 @@ def _encoder(args: argparse.Namespace) -> int:
     settings = EncoderSettings(batch=args.batch, steps=args.steps, minutes=args.minutes, rate=args.rate, seed=args.seed)
     runtime = common.runtime_of(args)
     library = read_archive(Path(args.data), "train")
-    photos = collect(library, InsightFaceEncoder(args.teacher, runtime))
-    print(train_encoder(settings, photos, Path(args.output), runtime=runtime))
+    teacher = InsightFaceEncoder(args.teacher, runtime)
+    photos = collect(library, teacher)
+    print(train_encoder(settings, photos, Path(args.output), teacher=teacher, runtime=runtime))
     return 0
 
 

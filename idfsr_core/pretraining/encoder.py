@@ -22,7 +22,8 @@ from torch.nn import functional
 from ..errors import ArgumentError, FileFormatError
 from ..identity.network import EncoderConfig, EncoderNetwork
 from ..runtime import Runtime
-from .encoder_data import EncoderPhotos, SpoilSettings, spoil
+from .encoder_blends import TO_FACE, fresh_blends
+from .encoder_data import EncoderPhotos, SpoilSettings, Teacher, spoil
 
 CHECKPOINT = "encoder-training.safetensors"
 _FORMAT = "idfsr-encoder-training-1"
@@ -54,17 +55,26 @@ class EncoderSettings:
     people_weight: float = 0.1
     relation_weight: float = 5.0
     quality_weight: float = 0.5
+    blends: float = 0.5
+    """Share of the faces that are fresh blends, where there is a teacher to ask about them."""
     early: float = 0.3
     """Share of the training over which the additional clean faces of the beginning fade out."""
     save_every: int = 250
     seed: int = 0
 
     def __post_init__(self) -> None:
-        if self.batch < 2 or self.steps < 1 or self.save_every < 1 or not 0 <= self.average < 1:
+        if (
+            self.batch < 2
+            or self.steps < 1
+            or self.save_every < 1
+            or not 0 <= self.average < 1
+            or not 0 <= self.blends < 1
+        ):
             raise ArgumentError(
                 "EncoderSettings",
-                f"batch {self.batch}, steps {self.steps}, save_every {self.save_every}, average {self.average}",
-                "give two faces or more per batch, at least one step, and an average in [0, 1)",
+                f"batch {self.batch}, steps {self.steps}, save_every {self.save_every}, average {self.average}, "
+                f"blends {self.blends}",
+                "give two faces or more per batch, at least one step, and an average and blends in [0, 1)",
             )
 
 
@@ -207,21 +217,45 @@ def _progress(state: _State, settings: EncoderSettings) -> float:
     return state.step / settings.steps
 
 
-def _batch(photos: EncoderPhotos, settings: EncoderSettings, step: int, done: float) -> tuple[Tensor, np.ndarray]:
-    """Faces [B, 3, 112, 112] in 0..1 and their indices; depends on seed, step and progress alone."""
+@dataclass(frozen=True, kw_only=True)
+class _Batch:
+    faces: Tensor  # [B, 3, 112, 112] 0..1
+    targets: Tensor  # [B, D] unit norm
+    rows: Tensor  # [B] prototype of each face, -1 for blends
+
+    def to(self, device: str) -> _Batch:
+        faces = self.faces.to(device, memory_format=torch.channels_last)
+        return _Batch(faces=faces, targets=self.targets.to(device), rows=self.rows.to(device))
+
+
+def _batch(
+    photos: EncoderPhotos, rows: np.ndarray, teacher: Teacher | None, settings: EncoderSettings, step: int, done: float
+) -> _Batch:
+    """A batch, the same for equal seed, step and progress."""
     rng = np.random.default_rng([settings.seed, step])
-    chosen = rng.integers(len(photos), size=settings.batch)
+    count = round(settings.batch * settings.blends) if teacher else 0
+    chosen = rng.integers(len(photos), size=settings.batch - count)
     extra = 0.5 * max(0.0, 1 - done / settings.early) if settings.early else 0.0
     spoiling = replace(settings.spoil, clean=settings.spoil.clean + extra * (1 - settings.spoil.clean))
     faces = [spoil(photos.images[i], photos.to_face[i], rng, spoiling) for i in chosen]
-    return torch.from_numpy(np.stack(faces)).permute(0, 3, 1, 2).float().div_(255), chosen
+    targets, labels = photos.targets[chosen], rows[chosen]
+    if teacher and count:
+        images, wanted = fresh_blends(photos, teacher, count, rng)
+        faces += [spoil(image, TO_FACE, rng, spoiling) for image in images]
+        targets = np.concatenate((targets, wanted.astype(np.float32)))
+        labels = np.concatenate((labels, np.full(count, -1)))
+    return _Batch(
+        faces=torch.from_numpy(np.stack(faces)).permute(0, 3, 1, 2).float().div_(255),
+        targets=torch.from_numpy(targets),
+        rows=torch.from_numpy(labels),
+    )
 
 
-def _train_step(state: _State, faces: Tensor, aims: tuple[Tensor, ...], settings: EncoderSettings, dtype) -> Losses:
+def _train_step(state: _State, batch: _Batch, prototypes: Tensor, settings: EncoderSettings, dtype) -> Losses:
     state.network.train()
-    with torch.autocast(faces.device.type, dtype, enabled=dtype != torch.float32):
-        embedding, quality = state.network(faces)
-    losses = encoder_losses(embedding, quality, *aims, sharpness=settings.sharpness)
+    with torch.autocast(batch.faces.device.type, dtype, enabled=dtype != torch.float32):
+        embedding, quality = state.network(batch.faces)
+    losses = encoder_losses(embedding, quality, batch.targets, prototypes, batch.rows, sharpness=settings.sharpness)
     rise = min(1.0, (state.step + 1) / settings.warm_up) if settings.warm_up else 1.0
     fall = 0.5 * (1 + math.cos(math.pi * min(1.0, _progress(state, settings))))
     for group in state.optimizer.param_groups:
@@ -249,6 +283,7 @@ def train_encoder(
     photos: EncoderPhotos,
     folder: Path,
     *,
+    teacher: Teacher | None = None,
     runtime: Runtime | None = None,
     watch: Callable[[int, Path], None] | None = None,
 ) -> Path:
@@ -259,6 +294,7 @@ def train_encoder(
         photos: the people to learn from, with the teacher's embeddings.
         folder: gets ``encoder-training.safetensors`` (weights, average, optimiser, step; always whole) and
             ``encoder-log.csv``. A checkpoint that lies there is continued; bit for bit where ``minutes`` is None.
+        teacher: is asked about the blends; None trains on the photos alone.
         runtime: device, precision, progress and cancelling.
         watch: called with the step and the checkpoint's path whenever one was written.
 
@@ -276,13 +312,12 @@ def train_encoder(
     if path.exists():
         state.load(path)
     prototypes, rows = photos.prototypes()
-    targets, prototypes, rows = (torch.from_numpy(v).to(runtime.device) for v in (photos.targets, prototypes, rows))
+    known = torch.from_numpy(prototypes).to(runtime.device)
     last, sums, since = time.monotonic(), {}, 0
     while _progress(state, settings) < 1:
         runtime.check()
-        faces, chosen = _batch(photos, settings, state.step, _progress(state, settings))
-        faces = faces.to(runtime.device, memory_format=torch.channels_last)
-        losses = _train_step(state, faces, (targets[chosen], prototypes, rows[chosen]), settings, runtime.torch_dtype)
+        batch = _batch(photos, rows, teacher, settings, state.step, _progress(state, settings)).to(runtime.device)
+        losses = _train_step(state, batch, known, settings, runtime.torch_dtype)
         for name in Losses.__dataclass_fields__:
             sums[name] = sums.get(name, 0.0) + float(getattr(losses, name).detach())
         since += 1

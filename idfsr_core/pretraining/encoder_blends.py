@@ -1,22 +1,23 @@
 """Faces of nobody: more inputs on which the compact encoder learns its teacher's function.
 
 A few thousand people are few. The teacher can be asked about any picture, so it is asked about mixtures of two
-people's aligned faces and about bent ones; they are no person's, and serve the distance to the teacher only.
+people's aligned faces and about bent ones, new ones in every batch; they are no person's, and serve the distance to the
+teacher only.
 """
 
 from __future__ import annotations
-
-from collections.abc import Callable
 
 import cv2
 import numpy as np
 
 from ..identity.network import FACE_SIZE
-from .encoder_data import EncoderPhotos
+from .encoder_data import EncoderPhotos, Teacher
 
 BLEND_SIZE = 144
 """Side of a blend; the aligned face of 112 pixels lies in its middle."""
 _MARGIN = (BLEND_SIZE - FACE_SIZE) // 2
+TO_FACE = np.array([[1.0, 0, -_MARGIN], [0, 1, -_MARGIN]])
+"""Blend -> aligned face, as ``EncoderPhotos.to_face`` has it."""
 
 
 def _wide_face(photos: EncoderPhotos, index: int, mirror: bool) -> np.ndarray:
@@ -60,27 +61,21 @@ def blend(photos: EncoderPhotos, rng: np.random.Generator) -> np.ndarray:
     return _bend(face, rng) if bent_only or rng.random() < 0.4 else face
 
 
-def blend_photos(
-    photos: EncoderPhotos, teacher: Callable[[np.ndarray], np.ndarray], count: int, *, seed: int = 0, batch: int = 64
-) -> EncoderPhotos:
-    """Make ``count`` blends of the people in ``photos`` and ask the teacher about them.
+def fresh_blends(
+    photos: EncoderPhotos, teacher: Teacher, count: int, rng: np.random.Generator
+) -> tuple[list[np.ndarray], np.ndarray]:
+    """Blends that were never seen before, with the teacher's opinion of them.
 
     Args:
         photos: where the faces come from.
-        teacher: aligned faces [B, 112, 112, 3] uint8 RGB -> embeddings [B, D].
-        count: how many blends.
-        seed: equal seeds give equal blends.
-        batch: faces given to the teacher at once.
+        teacher: is asked about each blend.
+        count: how many.
+        rng: draws everything; equal states give equal blends.
+
+    Returns:
+        Pictures [144, 144, 3] uint8 whose aligned face :data:`TO_FACE` cuts out, and unit embeddings [count, D].
     """
-    rng = np.random.default_rng(seed)
-    images = np.empty((count, BLEND_SIZE, BLEND_SIZE, 3), np.uint8)
-    targets = np.empty((count, photos.targets.shape[1]), np.float32)
-    for start in range(0, count, batch):
-        stop = min(start + batch, count)
-        for i in range(start, stop):
-            images[i] = blend(photos, rng)
-        inner = slice(_MARGIN, _MARGIN + FACE_SIZE)
-        targets[start:stop] = teacher(images[start:stop, inner, inner])
-    targets /= np.linalg.norm(targets, axis=1, keepdims=True)
-    to_face = np.tile(np.array([[1.0, 0, -_MARGIN], [0, 1, -_MARGIN]]), (count, 1, 1))
-    return EncoderPhotos(images=images, to_face=to_face, targets=targets, person=np.full(count, -1))
+    images = [blend(photos, rng) for _ in range(count)]
+    inner = slice(_MARGIN, _MARGIN + FACE_SIZE)
+    targets = teacher.embed_aligned(np.stack([image[inner, inner] for image in images]))
+    return images, targets / np.linalg.norm(targets, axis=1, keepdims=True)

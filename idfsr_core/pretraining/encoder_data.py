@@ -222,25 +222,3 @@ def face_matrices(keypoints: np.ndarray) -> np.ndarray:
     """[N, 2, 3] float64: the similarities that bring five keypoints [N, 5, 2] onto the ArcFace template."""
     points = torch.from_numpy(np.asarray(keypoints, np.float64))
     return similarity_from_points(points, arcface_template(FACE_SIZE).expand_as(points)).numpy()
-
-
-def join(first: EncoderPhotos, second: EncoderPhotos) -> EncoderPhotos:
-    """Both, one after the other; people keep their numbers, so these must mean the same in both."""
-    return EncoderPhotos(
-        images=_Joined(first.images, second.images),
-        to_face=np.concatenate((first.to_face, second.to_face)),
-        targets=np.concatenate((first.targets, second.targets)),
-        person=np.concatenate((first.person, second.person)),
-    )
-
-
-class _Joined:
-    def __init__(self, first: Images, second: Images) -> None:
-        self._parts = first, second
-
-    def __len__(self) -> int:
-        return sum(map(len, self._parts))
-
-    def __getitem__(self, index: int) -> np.ndarray:
-        first, second = self._parts
-        return first[index] if index < len(first) else second[index - len(first)]

@@ -3,6 +3,7 @@
 import csv
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -18,8 +19,8 @@ from idfsr_core.pretraining.encoder import (
     read_checkpoint,
     train_encoder,
 )
-from idfsr_core.pretraining.encoder_blends import blend_photos
-from idfsr_core.pretraining.encoder_data import EncoderPhotos, SpoilSettings, collect, face_matrices, join, spoil
+from idfsr_core.pretraining.encoder_blends import TO_FACE, fresh_blends
+from idfsr_core.pretraining.encoder_data import EncoderPhotos, SpoilSettings, collect, face_matrices, spoil
 from idfsr_core.runtime import Runtime
 
 CONFIG = EncoderConfig(stem=4, widths=(8, 8, 8), depths=(1, 1, 1), head=16, dim=12)
@@ -159,26 +160,26 @@ def test_small_sides_lose_detail(photos):
     assert detail((8, 9)) < 0.5 * detail((100, 112))
 
 
-def test_blends_are_nobodys_and_know_what_the_teacher_says(photos):
-    teacher = _Colours().embed_aligned
-    blends = blend_photos(photos, teacher, 7, seed=3, batch=4)
-    again = blend_photos(photos, teacher, 7, seed=3, batch=2)
-    assert all(np.array_equal(blends.images[i], again.images[i]) for i in range(7))
-    assert (blends.person == -1).all()
-    inner = np.stack([blends.images[i][16:128, 16:128] for i in range(7)])
-    expected = teacher(inner) / np.linalg.norm(teacher(inner), axis=1, keepdims=True)
-    assert np.allclose(blends.targets, expected, atol=1e-5)
-    both = join(photos, blends)
-    assert len(both) == len(photos) + 7
-    assert np.array_equal(both.images[len(photos) + 2], blends.images[2])
-    prototypes, rows = both.prototypes()
-    assert len(prototypes) == 4
-    assert (rows[-7:] == -1).all()
+def test_blends_are_as_the_seed_says_and_know_what_the_teacher_says(photos):
+    teacher = _Colours()
+    images, targets = fresh_blends(photos, teacher, 7, np.random.default_rng(3))
+    again, _ = fresh_blends(photos, teacher, 7, np.random.default_rng(3))
+    assert all(np.array_equal(one, other) for one, other in zip(images, again, strict=True))
+    inner = np.stack([cv2.warpAffine(image, TO_FACE, (112, 112)) for image in images])
+    expected = teacher.embed_aligned(inner)
+    assert np.allclose(targets, expected / np.linalg.norm(expected, axis=1, keepdims=True), atol=1e-5)
+
+
+def test_blends_change_what_is_learned(photos, tmp_path):
+    settings = _settings(steps=2, save_every=2)
+    alone = averaged_network(train_encoder(settings, photos, tmp_path / "alone"))
+    mixed = averaged_network(train_encoder(settings, photos, tmp_path / "mixed", teacher=_Colours()))
+    again = averaged_network(train_encoder(settings, photos, tmp_path / "again", teacher=_Colours()))
+    assert not torch.equal(alone.embedding.weight, mixed.embedding.weight)
+    assert torch.equal(again.embedding.weight, mixed.embedding.weight)
 
 
 def test_a_library_is_asked_photo_by_photo():
-    import cv2
-
     from idfsr_core.pretraining.data import FaceLibrary
 
     images, people = _drawn(2, 2)
