@@ -8,6 +8,8 @@ import cv2
 import numpy as np
 import pytest
 
+from idfsr_core import samples
+from idfsr_core.errors import ArgumentError
 from idfsr_core.images import list_images, read_image, to_uint8
 from idfsr_core.pretraining.sample_scene import SIZE
 
@@ -78,3 +80,41 @@ def test_nobody_of_the_validation_people_is_in_the_samples(shared_dir):
     for name, likeness in found.items():
         assert likeness.person < LIMIT, name
         assert likeness.least >= LEAST, name
+
+
+# --- by name ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", PEOPLE)
+def test_a_person_s_pictures_by_name(name):
+    assert samples.references(name).shape == (5, 3, 192, 192)
+    assert samples.truth(name).shape == (1, 3, 192, 192)
+    assert samples.small_portrait(name).shape == (1, 3, 24, 24)
+    assert samples.group().shape[-2:] == SIZE[::-1]
+    assert samples.PEOPLE == PEOPLE
+
+
+@pytest.mark.parametrize("name", ["dora", "../samples", ""])
+def test_nobody_else_is_known(name):
+    for make in (samples.references, samples.truth, samples.small_portrait, samples.frames):
+        with pytest.raises(ArgumentError, match="anna, ben, clara"):
+            make(name)
+
+
+@pytest.mark.parametrize("name", PEOPLE)
+def test_the_film_moves_and_keeps_the_person_in_view(record, name):
+    film = samples.frames(name)
+    assert film.shape == (12, 3, 120, 160)
+    assert float(film.min()) >= 0
+    assert float(film.max()) <= 1
+    assert np.array_equal(film, samples.frames(name)), "the same each time"
+    assert min(float((a - b).abs().mean()) for a, b in itertools.pairwise(film)) > 0.005, "every frame differs"
+    points = np.array(record["scene"][name])
+    for place in np.linspace(0, 1, 12):
+        view = samples._view(name, float(place), SIZE[0])
+        x, y = (points @ view[:, :2].T + view[:, 2]).T
+        assert 20 < x.min() <= x.max() < 140
+        assert 20 < y.min() <= y.max() < 100
+        corners = np.array([[0, 0], [159, 119]]) @ np.linalg.inv(view[:, :2]).T - view[:, 2] / view[0, 0]
+        assert corners.min() >= -0.01, "no edge of the scene is seen"
+        assert (corners[1] <= [SIZE[0], SIZE[1]]).all()
