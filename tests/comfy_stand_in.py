@@ -1,6 +1,6 @@
 """ComfyUI without ComfyUI: the modules that the pack imports, thin, with switches for what tests want to see.
 
-:class:`StandIn` puts them into ``sys.modules`` and takes them away again; :func:`load_pack` loads the pack as ComfyUI does.
+:class:`StandIn` puts them into ``sys.modules`` and takes them away; :func:`load_pack` loads the pack as ComfyUI does.
 """
 
 from __future__ import annotations
@@ -111,7 +111,7 @@ class StandIn:
         )
         context = lambda: Context("prompt", "1", 0)
         execution = module("comfy_execution.utils", get_executing_context=context)
-        server = type("PromptServer", (), {"client_id": "client"})
+        server: Any = type("PromptServer", (), {"client_id": "client"})
         server.send_progress_text = lambda _, text, node_id, sid=None: self.said.append(text)
         server.instance = server()
         all_modules = [

@@ -42,7 +42,9 @@ class Input:
 
     def __init__(self, id: str, *values: Any, **options: Any) -> None:
         if values:  # only a combo's options may come without their name here
-            (options["options"],) = values if self.io_type == "COMBO" else ()
+            options["options"], *others = values
+            if self.io_type != "COMBO" or others:
+                raise TypeError(f"{self.io_type} input {id}: give options by their names")
         unknown = set(options) - WIDGETS.get(self.io_type, COMMON)
         if unknown:
             raise TypeError(f"{self.io_type} input {id}: unexpected {', '.join(sorted(unknown))}")
@@ -65,7 +67,7 @@ class Input:
         """The options as the server spells them, without those that are None."""
         options = {**self.options, **(self.options.get("extra_dict") or {})}
         options.pop("extra_dict", None)
-        plain = {SPELT.get(key, key): _plain(value) for key, value in options.items()}
+        plain: dict[str, Any] = {str(SPELT.get(key, key)): _plain(value) for key, value in options.items()}
         return {key: value for key, value in plain.items() if value is not None}
 
 

@@ -101,7 +101,7 @@ class Pack:
         return self.bridge.load_model("shipped")
 
     def stub_analyzer(self, *places: tuple[float, float, float], model: Any = None) -> Any:
-        """An Analyzer socket that finds faces where it is told (see ``tiny.StubAnalyzer``), with the model's encoder."""
+        """An Analyzer socket that finds faces where it is told, as ``tiny.StubAnalyzer``; with the model's encoder."""
         model = model or self.model()
         finder = PackFaces(tiny.StubAnalyzer(*places), self.core("faces.face").Face)
         return self.sockets.Analyzer(finder, model.bundle.encoder, model.patcher, "stub")
