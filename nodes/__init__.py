@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import logging
 
 from comfy_api.latest import ComfyExtension, io
 
@@ -36,7 +37,6 @@ class IDFSRExtension(ComfyExtension):
         for module, name in _NODES:
             try:
                 found.append(getattr(importlib.import_module(f".{module}", __name__), f"IDFSR{name}"))
-            except (ModuleNotFoundError, AttributeError) as error:
-                if module not in str(error) and name not in str(error):
-                    raise
+            except (ImportError, AttributeError, SyntaxError):
+                logging.getLogger("idfsr").warning("%s is not there yet", name)
         return found
