@@ -66,18 +66,19 @@ def find_face(
     return _likest(encoder, image, faces, person)
 
 
-def look_closely(analyzer: FaceAnalyzer, image: Tensor) -> list[Face]:
+def look_closely(analyzer: FaceAnalyzer, image: Tensor, threshold: float | None = None) -> list[Face]:
     """All faces, the tiny ones of a large picture too.
 
     The compact analyzer makes large pictures smaller, which costs nothing where a face is good, as in a reference, and
-    everything where it is twelve pixels tall. Here it sees up to 16 megapixels as they are.
+    everything where it is twelve pixels tall. Here it sees up to 16 megapixels as they are. ``threshold`` is the
+    analyzer's.
     """
     pixels = image.shape[-1] * image.shape[-2]
     if isinstance(analyzer, CompactAnalyzer) and pixels > analyzer.max_pixels:
         runtime = Runtime(device=str(analyzer.device))
         bound = min(pixels, MOST_PIXELS)
         analyzer = CompactAnalyzer(analyzer.networks, runtime, min_face=analyzer.min_face, max_pixels=bound)
-    return analyzer.analyze(image)
+    return analyzer.analyze(image, threshold)
 
 
 def face_in_box(analyzer: FaceAnalyzer, image: Tensor, box: Sequence[float]) -> Face:
