@@ -1,0 +1,79 @@
+"""Good pictures made bad on purpose, to try a restoration where the truth is known."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from .errors import ArgumentError
+from .images import down, up
+from .pretraining.degradations import gaussian_blur, jpeg
+
+_RANGES = {"scale": (1, 64), "blur": (0, 4), "noise": (0, 64), "jpeg": (1, 100)}
+NO_JPEG = 100
+
+
+@dataclass(frozen=True, kw_only=True)
+class Damage:
+    """What happens to a picture, in this order (GFPGAN, arXiv 2101.04061, eq. 1).
+
+    Raises:
+        ArgumentError: a value out of its range.
+    """
+
+    blur: float = 0.0
+    """Deviation of a Gaussian blur before the picture is made smaller, in pixels of the small picture, 0 to 4."""
+    scale: float = 16.0
+    """How many times smaller each side becomes, by area average, 1 to 64."""
+    noise: float = 0.0
+    """Standard deviation of Gaussian noise in the small picture, in levels of 255, 0 to 64."""
+    jpeg: int = NO_JPEG
+    """JPEG quality of the small picture, 1 to 99; 100 leaves JPEG out."""
+    seed: int = 0
+    """Seed of the noise."""
+
+    def __post_init__(self) -> None:
+        for name, (low, high) in _RANGES.items():
+            if not low <= getattr(self, name) <= high:
+                raise ArgumentError(name, getattr(self, name), f"use a value from {low} to {high}")
+
+
+def spoil(
+    images: Tensor, damage: Damage, *, keep_size: bool = False, check: Callable[[], None] = lambda: None
+) -> Tensor:
+    """Damage pictures, one at a time, each with noise of its own.
+
+    Args:
+        images: [B, 3, H, W], 0..1.
+        damage: see :class:`Damage`.
+        keep_size: enlarge the results to H x W again, bicubic.
+        check: called before each picture; may raise to stop.
+
+    Returns:
+        [B, 3, H / scale, W / scale], rounded, or [B, 3, H, W] with ``keep_size``; 0..1.
+
+    Raises:
+        ArgumentError: the picture would vanish.
+    """
+    height, width = images.shape[-2:]
+    if min(height, width) < damage.scale:
+        remedy = f"use at most {min(height, width)}"
+        raise ArgumentError("scale", f"{damage.scale:g} for {width}x{height} pixels", remedy)
+    generator = torch.Generator().manual_seed(damage.seed % 2**63)
+    done = []
+    for image in images.split(1):
+        check()
+        small = _spoil_one(image, damage, generator)
+        done.append(up(small, (height, width)).clamp(0, 1) if keep_size else small)
+    return torch.cat(done)
+
+
+def _spoil_one(image: Tensor, damage: Damage, generator: torch.Generator) -> Tensor:
+    small = down(gaussian_blur(image.float(), damage.blur * damage.scale), damage.scale)
+    if damage.noise:
+        small = small + torch.randn(small.shape, generator=generator).to(small) * (damage.noise / 255)
+    small = small.clamp(0, 1)
+    return small if damage.jpeg == NO_JPEG else jpeg(small, damage.jpeg)
