@@ -22,7 +22,7 @@ _NODES = (
     ("restoration", "RestoreFace"),
     ("restoration", "PasteFace"),
     ("identity", "CompareIdentity"),
-    ("restoration", "DegradeFace"),
+    ("evaluation", "DegradeFace"),
     ("evaluation", "Evaluate"),
     ("samples", "SamplePerson"),
 )

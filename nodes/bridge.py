@@ -88,11 +88,11 @@ def split(tensor: Tensor, chunk: int) -> tuple[Tensor, ...]:
 # --- running ----------------------------------------------------------------------------------------------------------
 
 
-def use(source: Model | Analyzer, progress_total: int | None = None, preview: bool = False) -> Runtime:
+def use(source: Model | Analyzer | None, progress_total: int | None = None, preview: bool = False) -> Runtime:
     """Have ComfyUI bring the weights to its device, and say where and how to compute.
 
     Args:
-        source: whose networks are about to run.
+        source: whose networks are about to run; None: no network, only progress and interrupt.
         progress_total: how many steps the node will report over all its calls of the core; None: each call's own count.
         preview: show the picture that comes with a step.
 
@@ -101,14 +101,17 @@ def use(source: Model | Analyzer, progress_total: int | None = None, preview: bo
         as the exception it is.
     """
     device = management.get_torch_device()
-    if source.patcher is not None:
+    if source is not None and source.patcher is not None:
         # Weights that are moved inside inference mode become inference tensors, and those take part in no gradient.
         with torch.inference_mode(False), torch.no_grad():
             management.load_models_gpu([source.patcher], memory_required=ROOM, force_full_load=True)
             _complete(source.patcher.model, source.patcher.load_device)
         device = source.patcher.load_device
     return Runtime(
-        device=str(device), dtype=_dtype(device), progress=_Progress(progress_total, preview), cancelled=_cancelled
+        device=str(device),
+        dtype=compute_dtype(device),
+        progress=_Progress(progress_total, preview),
+        cancelled=_cancelled,
     )
 
 
@@ -118,7 +121,7 @@ def _complete(networks: nn.Module, device: torch.device) -> None:
         networks.to(device)
 
 
-def _dtype(device: torch.device) -> str:
+def compute_dtype(device: torch.device) -> str:
     """The precision that ComfyUI would choose; float32 where autocast is not at home."""
     if device.type not in ("cuda", "xpu"):
         return "float32"
