@@ -54,6 +54,11 @@ def test_core_modules_load_neither_insightface_nor_onnxruntime() -> None:
     assert not found & {"insightface", "onnxruntime", "timm"}
 
 
+def test_what_the_nodes_import_at_their_start_loads_no_diffusers() -> None:
+    code = "import idfsr_core.restoration, idfsr_core.bundle, idfsr_core.fitting, idfsr_core.evaluation.pair_sheet"
+    assert "diffusers" not in loaded_by(code)
+
+
 def test_the_core_knows_nothing_of_comfyui() -> None:
     names = ("comfy", "folder_paths", "nodes", "server", "execution")
     for path in (ROOT / "idfsr_core").rglob("*.py"):

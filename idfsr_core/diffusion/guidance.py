@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from torch import Tensor
 
 from .conditioning import Conditioning
-from .denoiser import Denoiser
+
+if TYPE_CHECKING:
+    from .denoiser import Denoiser
 
 
 def guided_estimate(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
@@ -11,9 +12,11 @@ from ..errors import ArgumentError, ImageError
 from ..runtime import Runtime
 from .composite import make_consistent
 from .conditioning import Conditioning
-from .denoiser import Denoiser
 from .guidance import guided_estimate
 from .schedule import SCHEDULERS, make_scheduler, velocity
+
+if TYPE_CHECKING:
+    from .denoiser import Denoiser
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,9 +9,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from diffusers.schedulers.scheduling_dpmsolver_multistep import DPMSolverMultistepScheduler
-from diffusers.schedulers.scheduling_flow_match_euler_discrete import FlowMatchEulerDiscreteScheduler
-from diffusers.schedulers.scheduling_unipc_multistep import UniPCMultistepScheduler
 from torch import Tensor
 
 from ..errors import ArgumentError
@@ -34,11 +31,17 @@ def make_scheduler(name: str, steps: int) -> Any:
     """A diffusers scheduler for the straight path, set to ``steps`` equal steps from time 1 to 0, one forward each."""
     if name not in SCHEDULERS:
         raise ArgumentError("scheduler", name, f"use one of {', '.join(SCHEDULERS)}")
+    # diffusers takes seconds to import, and who only reads the options or draws a mask does not need it
     if name == "euler":
+        from diffusers.schedulers.scheduling_flow_match_euler_discrete import FlowMatchEulerDiscreteScheduler
+
         scheduler = FlowMatchEulerDiscreteScheduler()
         # Left to itself it would make its last step at time 1/1000, where nothing is left to estimate.
         scheduler.set_timesteps(sigmas=[1 - step / steps for step in range(steps)])
         return scheduler
+    from diffusers.schedulers.scheduling_dpmsolver_multistep import DPMSolverMultistepScheduler
+    from diffusers.schedulers.scheduling_unipc_multistep import UniPCMultistepScheduler
+
     kind = DPMSolverMultistepScheduler if name == "dpm++" else UniPCMultistepScheduler
     scheduler = kind(prediction_type="flow_prediction", use_flow_sigmas=True, flow_shift=1.0)
     scheduler.set_timesteps(steps)
