@@ -80,6 +80,16 @@ class FittingResult:
     stopped: str  # "steps", "no more gain" or "cancelled"
     steps: int  # done
 
+    @property
+    def before(self) -> float | None:
+        """Similarity of the photo kept out with the vector that the fit started from; None where none was kept out."""
+        return self.curve[0].similarity
+
+    @property
+    def after(self) -> float | None:
+        """The same with the vector returned."""
+        return next((point.similarity for point in self.curve if point.step == self.best_step), self.before)
+
 
 def fit_identity(
     denoiser: Denoiser,
@@ -93,7 +103,9 @@ def fit_identity(
 
     Works inside ``torch.inference_mode()`` too. With four photos or more one is kept out of the fit, and the vector
     that restores it best is returned: never a worse one than the start. Cancelling (``runtime.cancelled``) returns the
-    best vector so far. Progress is reported after each step.
+    best vector so far, or raises before the first step; what ``cancelled`` or ``progress`` raises passes through, and
+    leaves the networks as they were. Progress is reported after each step; its picture, [1, 3, S, S * (scales + 1)],
+    is the photo kept out as the vector of the last look restores it, at each scale, beside the photo itself.
 
     Args:
         denoiser: on the runtime's device; its weights are not changed.
@@ -111,7 +123,8 @@ def fit_identity(
     if not 1 <= len(photos) <= MOST_PHOTOS:
         raise ArgumentError("photos", f"{len(photos)} photos", f"give 1 to {MOST_PHOTOS} photos of the person")
     start.check_encoder(encoder)
-    with torch.inference_mode(False), torch.enable_grad(), _frozen(denoiser):
+    modules = [module for module in (denoiser, getattr(encoder, "network", None)) if isinstance(module, nn.Module)]
+    with torch.inference_mode(False), torch.enable_grad(), _differentiable(*modules):
         return _Fit(denoiser, encoder, start, photos, settings, runtime).run()
 
 
@@ -161,6 +174,7 @@ class _Fit:
         held = int(self.rng.integers(len(photos))) if len(photos) >= LEAST_TO_KEEP_OUT else None
         used = [photo for place, photo in enumerate(photos) if place != held]
         self.kept_out = None if held is None else photos[held]
+        self.preview: Tensor | None = None
         self.faces = [self._prepare(used, None, scale) for scale in settings.scales]
         self.test = [] if held is None else [self._prepare(used, photos[held], scale) for scale in settings.scales]
 
@@ -178,7 +192,7 @@ class _Fit:
             state.losses.append(self._step(step, residual, optimizer))
             if step % self.settings.evaluate_every == 0 or step == self.settings.steps:
                 self._look(step, residual, best, state)
-            self.runtime.progress(step, self.settings.steps, None)
+            self.runtime.progress(step, self.settings.steps, self.preview)
             if best.looks_since >= self.settings.patience:
                 stopped = "no more gain"
                 break
@@ -234,11 +248,13 @@ class _Fit:
         if not self.test:
             return None
         quiet = replace(self.runtime, progress=Runtime().progress, cancelled=Runtime().cancelled)
-        found = []
+        found, seen = [], []
         for faces in self.test:
             restored = sample(self.denoiser, faces.cond.with_identity(vector), SamplingSettings(steps=1), quiet)
             embedding = self.encoder.embed(restored, faces.keypoints).vectors
             found.append(float((embedding * faces.truth).sum()))
+            seen.append(restored)
+        self.preview = torch.cat((*seen, self.test[0].target), -1)
         return float(np.mean(found))
 
     @torch.no_grad()
@@ -257,6 +273,7 @@ class _Fit:
         )
 
     def _one(self, others: list[Reference], photo: Reference, scale: int) -> _Faces:
+        self.runtime.check()
         device, size = self.runtime.device, self.denoiser.config.size
         margin = (CROP_SIZE - size) // 2
         target = photo.crop[:, :, margin : margin + size, margin : margin + size].clone().to(device)
@@ -275,12 +292,31 @@ class _Fit:
 
 
 @contextmanager
-def _frozen(module: nn.Module) -> Iterator[None]:
-    """No gradient for the weights, whatever they were set to."""
-    flags = [(parameter, parameter.requires_grad) for parameter in module.parameters()]
-    module.requires_grad_(False)
+def _differentiable(*modules: nn.Module) -> Iterator[None]:
+    """Let gradients pass through the networks and none arrive at their weights, whatever both were set to.
+
+    Weights that were made or moved inside ``torch.inference_mode()`` take no part in gradients; copies stand in.
+    """
+    inside = [inner for module in modules for inner in module.modules()]
+    weights = [
+        (inner, name, weight) for inner in inside for name, weight in inner._parameters.items() if weight is not None
+    ]
+    buffers = [(inner, name, value) for inner in inside for name, value in inner._buffers.items() if value is not None]
+    flags = [(weight, weight.requires_grad) for _, _, weight in weights]
     try:
+        for inner, name, weight in weights:
+            if weight.is_inference():
+                inner._parameters[name] = nn.Parameter(weight.clone(), requires_grad=False)
+            else:
+                weight.requires_grad_(False)
+        for inner, name, value in buffers:
+            inner._buffers[name] = value.clone() if value.is_inference() else value
         yield
     finally:
-        for parameter, flag in flags:
-            parameter.requires_grad_(flag)
+        for inner, name, weight in weights:
+            inner._parameters[name] = weight
+        for inner, name, value in buffers:
+            inner._buffers[name] = value
+        for weight, flag in flags:
+            if not weight.is_inference():
+                weight.requires_grad_(flag)

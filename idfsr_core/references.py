@@ -14,7 +14,7 @@ from .errors import ArgumentError, FaceNotFoundError
 from .geometry import Alignment
 from .identity.compact import CompactEncoder
 from .identity.embedding import IdentityEmbedding
-from .identity.pooling import pool
+from .identity.pooling import PoolingReport, pool
 
 if TYPE_CHECKING:
     from .faces.analyzer import FaceAnalyzer
@@ -48,6 +48,8 @@ class PreparedReferences:
 
     photos: tuple[Reference, ...]
     identity: IdentityEmbedding  # pooled over the photos
+    seen: tuple[Reference, ...]  # every photo with a face, also a stranger's, in the order given
+    pooling: PoolingReport  # how the identity came about, over ``seen``
     notes: tuple[str, ...] = ()  # photos left out, and why
 
     @property
@@ -62,6 +64,12 @@ def wide_alignment(face: Face) -> Alignment:
     margin = (CROP_SIZE - FACE_SIZE) / 2
     matrix = inner.matrix + np.array([[0, 0, margin], [0, 0, margin]])
     return Alignment(matrix=matrix, size=CROP_SIZE, image_size=face.image_size)
+
+
+def inner_crop(photo: Reference) -> Tensor:
+    """The FFHQ-style crop within a reference's crop, [1, 3, 128, 128]."""
+    margin = (CROP_SIZE - FACE_SIZE) // 2
+    return photo.crop[:, :, margin:-margin, margin:-margin]
 
 
 def largest_face(faces: Iterable[Face]) -> Face | None:
@@ -140,4 +148,6 @@ def _pooled(encoder: IdentityEncoder, found: list[Reference], notes: list[str]) 
         photos=tuple(found[index] for index in pooled.report.kept),
         identity=pooled.identity,
         notes=(*notes, *pooled.report.notes()),
+        seen=tuple(found),
+        pooling=pooled.report,
     )

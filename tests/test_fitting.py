@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from idfsr_core.errors import ArgumentError, EncoderMismatchError
+from idfsr_core.errors import ArgumentError, Cancelled, EncoderMismatchError
 from idfsr_core.fitting import FittingResult, FittingSettings, fit_identity
 from idfsr_core.identity.compact import CompactEncoder
 from idfsr_core.identity.embedding import IdentityEmbedding
@@ -123,3 +123,67 @@ def test_a_start_of_another_encoder_is_refused(networks):
 def test_bad_settings_are_refused_by_name(changes):
     with pytest.raises(ArgumentError, match=next(iter(changes))):
         FittingSettings(**changes)
+
+
+def in_inference_mode() -> dict:
+    """Networks whose weights were made inside inference mode, as a node may be handed them."""
+    with torch.inference_mode():
+        parts: dict[str, Any] = {**tiny.networks()}
+        torch.nn.init.normal_(parts["denoiser"].head[2].weight, std=0.1)
+        return {"denoiser": parts["denoiser"].eval(), "encoder": CompactEncoder(parts["encoder"])}
+
+
+def test_weights_and_photos_made_inside_inference_mode_can_be_fitted_to():
+    parts = in_inference_mode()
+    weight = parts["denoiser"].head[2].weight
+    assert weight.is_inference()
+    with torch.inference_mode():
+        shown = photos(2)
+        result = fit_identity(parts["denoiser"], parts["encoder"], start(parts["encoder"]), shown, SHORT)
+    assert result.best_step == 4
+    assert parts["denoiser"].head[2].weight is weight
+
+
+def test_each_step_shows_the_photo_kept_out_as_restored_so_far(networks):
+    seen: list[Any] = []
+    fit(networks, 4, replace(SHORT, scales=(8, 16)), progress=lambda step, total, image: seen.append(image))
+    assert [image.shape for image in seen] == [(1, 3, 128, 3 * 128)] * 4
+    assert torch.equal(seen[0], seen[0].clamp(0, 1))
+    assert not torch.equal(seen[0], seen[1])  # there was a look at step 2
+    fit(networks, 2, progress=lambda step, total, image: seen.append(image))
+    assert seen[4:] == [None] * 4
+
+
+@pytest.mark.parametrize("when", ["cancelled", "progress"])
+def test_an_interrupt_passes_through_and_leaves_the_networks_as_they_were(networks, when):
+    class Interrupt(BaseException):
+        pass
+
+    calls = []
+
+    def raising(*_):
+        calls.append(1)
+        if len(calls) > 6:
+            raise Interrupt
+        return False
+
+    weights = list(networks["denoiser"].parameters())
+    flags = [weight.requires_grad for weight in weights]
+    with pytest.raises(Interrupt):
+        fit(networks, 2, replace(SHORT, steps=20), **{when: raising})
+    assert all(a is b for a, b in zip(weights, networks["denoiser"].parameters(), strict=True))
+    assert flags == [weight.requires_grad for weight in weights]
+    assert all(weight.grad is None for weight in weights)
+
+
+def test_cancelling_takes_effect_while_the_photos_are_prepared(networks):
+    with pytest.raises(Cancelled):
+        fit(networks, 4, cancelled=lambda: True)
+
+
+def test_before_and_after_are_those_of_the_start_and_of_the_vector_returned(networks):
+    result = fit(networks, 5)
+    found = {point.step: point.similarity for point in result.curve}
+    assert (result.before, result.after) == (found[0], found[result.best_step])
+    few = fit(networks, 2)
+    assert (few.before, few.after) == (None, None)

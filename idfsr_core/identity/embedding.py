@@ -19,7 +19,7 @@ from ..images import atomic_path
 KINDS = ("single", "pooled", "fitted")
 _FORMAT = "idfsr-identity"
 _VERSION = 1
-_REMEDY = "make it again from the photos with `encode` or `fit`"
+_REMEDY = "encode or fit the photos of the person again"
 _UNIT_TOLERANCE = 1e-3
 
 
@@ -71,11 +71,11 @@ class IdentityEmbedding:
         """The vector at unit length, [D]."""
         return functional.normalize(self.vector, dim=0)
 
-    def check_encoder(self, encoder: EncoderId) -> None:
+    def check_encoder(self, encoder: EncoderId, remedy: str = _REMEDY) -> None:
         """Raise :class:`EncoderMismatchError`, naming both, unless ``encoder`` made this embedding."""
         if (self.encoder, self.encoder_hash) != (encoder.name, encoder.hash):
             made, wanted = f"{self.encoder} {self.encoder_hash}", f"{encoder.name} {encoder.hash}"
-            raise EncoderMismatchError("identity", f"made by {made}, to be read by {wanted}", _REMEDY)
+            raise EncoderMismatchError("identity", f"made by {made}, to be read by {wanted}", remedy)
 
     def save(self, path: Path | str) -> None:
         """Write the file, whole or not at all.
@@ -114,7 +114,7 @@ def _read(what: str, path: Path | str) -> tuple[Tensor, dict]:
         with safe_open(path, "pt") as file:
             metadata = file.metadata() or {}
             if metadata.get("format") != _FORMAT:
-                raise FileFormatError(what, f"format {metadata.get('format')}", "give a file written by `encode`")
+                raise FileFormatError(what, f"format {metadata.get('format')}", "give a file that encoding or fitting wrote")
             vector = file.get_tensor("vector")
         told = json.loads(metadata["identity"])
         version = told.pop("version")
