@@ -71,5 +71,12 @@ def report_comparison(comparison: Comparison) -> str:
     return "\n".join([*lines, *comparison.notes])
 
 
+def shortened(text: str, most: int = 20) -> str:
+    """The first lines of a report, and how many more there are: for a node, which has little room."""
+    lines = text.splitlines()
+    more = [f"and {len(lines) - most} more"] if len(lines) > most else []
+    return "\n".join([*lines[:most], *more])
+
+
 def _count(number: int, what: str) -> str:
     return f"{number} {what}" + "s" * (number != 1)

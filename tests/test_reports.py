@@ -11,7 +11,7 @@ from idfsr_core.fitting import FittingPoint, FittingResult
 from idfsr_core.identity.embedding import IdentityEmbedding
 from idfsr_core.identity.pooling import pool
 from idfsr_core.references import PreparedReferences, Reference
-from idfsr_core.reports import describe_identity, report_encoding, report_fitting
+from idfsr_core.reports import describe_identity, report_encoding, report_fitting, shortened
 from tests import tiny
 
 
@@ -92,3 +92,8 @@ def test_photos_of_somebody_else_are_noticed(references: PreparedReferences) -> 
 def test_an_identity_in_one_line(references: PreparedReferences) -> None:
     single = replace(references.identity, photos=1, kind="single")
     assert describe_identity(single) == "single identity of 1 photo, by compact"
+
+
+def test_a_long_report_is_cut_for_a_node() -> None:
+    assert shortened("a\nb\nc", 3) == "a\nb\nc"
+    assert shortened("a\nb\nc\nd", 2) == "a\nb\nand 2 more"
