@@ -6,15 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 from comfy_api.latest import io, ui
 
-from ..idfsr_core.batch_choice import INDEX, LARGEST, LEFT, LIKE, FaceRule, Likeness, choose_faces
 from ..idfsr_core.errors import ArgumentError, EncoderMismatchError
-from ..idfsr_core.faces.drawing import draw_all
-from ..idfsr_core.frames import crop_faces
-from ..idfsr_core.identity.embedding import similarity
-from ..idfsr_core.looking import Look, already_found, fit_mask, in_boxes, in_mask, look_at_all, search
-from ..idfsr_core.references import embed_face
+from ..idfsr_core.face_rule import INDEX, LARGEST, LEFT, LIKE, FaceRule
 from . import bridge
-from .detections import boxes_per_picture, faces_of_landmarks
 from .sockets import (
     Alignments,
     DetectedFaces,
@@ -30,8 +24,10 @@ from .telling import SHOWN, batch_text
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from ..idfsr_core.batch_choice import Likeness
     from ..idfsr_core.faces.face import Face
     from ..idfsr_core.identity.embedding import IdentityEmbedding
+    from ..idfsr_core.looking import Look
     from .sockets import Analyzer
 
 ERROR, PASS = "error", "pass through"
@@ -112,6 +108,9 @@ class IDFSRDetectFaces(io.ComfyNode):
         face_landmarks: Any = None,
     ) -> io.NodeOutput:
         """Find, number and draw."""
+        from ..idfsr_core.faces.drawing import draw_all
+        from ..idfsr_core.looking import look_at_all
+
         images = bridge.to_core(image)
         look, how = _way(images, analyzer, threshold, bounding_box, mask, face_landmarks)
         found = look_at_all(images, look, analyzer.finder, bridge.use(analyzer, len(images)))
@@ -129,6 +128,9 @@ def _way(
     images: Tensor, analyzer: Analyzer, threshold: float, box: Any, mask: Tensor | None, landmarks: Any
 ) -> tuple[Look, str]:
     """How the faces are looked for, and that in words that follow "looked for"."""
+    from ..idfsr_core.looking import already_found, fit_mask, in_boxes, in_mask, search
+    from .detections import boxes_per_picture, faces_of_landmarks
+
     given = {"bounding_box": box, "mask": mask, "face_landmarks": landmarks}
     names = [name for name, value in given.items() if value is not None]
     if len(names) > 1:
@@ -243,6 +245,8 @@ class IDFSRSelectFace(io.ComfyNode):
         identity: IdentityEmbedding | None = None,
     ) -> io.NodeOutput:
         """Choose, and say why."""
+        from ..idfsr_core.batch_choice import choose_faces
+
         rule = FaceRule(how=how, index=index, least=least_similarity, required=if_none == ERROR, smooth=smooth)
         like = _likeness(faces, identity) if how == LIKE and identity is not None else None
         chosen = choose_faces(faces.faces, rule, like, faces.found_by)
@@ -253,6 +257,9 @@ class IDFSRSelectFace(io.ComfyNode):
 
 def _likeness(faces: DetectedFaces, identity: IdentityEmbedding) -> Likeness:
     """Similarity of a face to the identity, by the encoder that goes with the faces."""
+    from ..idfsr_core.identity.embedding import similarity
+    from ..idfsr_core.references import embed_face
+
     encoder = faces.analyzer.encoder
     try:
         identity.check_encoder(encoder)
@@ -314,6 +321,8 @@ class IDFSRCropFace(io.ComfyNode):
     @classmethod
     def execute(cls, image: Tensor, face: SelectedFaces, scale: float) -> io.NodeOutput:
         """Cut out."""
+        from ..idfsr_core.frames import crop_faces
+
         crops = crop_faces(bridge.to_core(image), face.faces, scale or None)
         shown = bridge.to_comfy(crops.images)
         alignment = Alignments(crops.alignments, crops.scales)

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 from comfy_api.latest import io, ui
 
 from ..idfsr_core.errors import ArgumentError
-from ..idfsr_core.frames import check_crops, cut_masks, forget, mask_faces
 from ..idfsr_core.options import MASK_MODES, RestoreOptions
 from . import bridge
 from .sockets import Alignments, IDFSRAlignment, IDFSRFace, SelectedFaces
@@ -103,6 +102,8 @@ class IDFSRMaskFace(io.ComfyNode):
         mask: Tensor | None = None,
     ) -> io.NodeOutput:
         """Draw or cut the mask."""
+        from ..idfsr_core.frames import check_crops, forget
+
         crops = bridge.to_core(crop, "crop")
         check_crops(crops, len(alignment.items))
         options = RestoreOptions(mask_mode=mode, mask_grow=grow, mask_feather=feather, mask_forehead=forehead)
@@ -116,6 +117,8 @@ def _masks(
     alignment: Alignments, face: SelectedFaces | None, mask: Tensor | None, options: RestoreOptions
 ) -> tuple[Tensor, str]:
     """Masks [B, 1, S, S], and where they come from in words."""
+    from ..idfsr_core.frames import cut_masks, mask_faces
+
     if mask is not None:
         cut = cut_masks(bridge.mask_to_core(mask), alignment.items, options)
         return cut.masks, cut.note + ("; the face's landmarks are not used" if face is not None else "")

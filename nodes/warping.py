@@ -6,9 +6,7 @@ from typing import TYPE_CHECKING
 
 from comfy_api.latest import io, ui
 
-from ..idfsr_core.frames import only_photo, warp_onto_faces
 from ..idfsr_core.options import WARP_METHODS, RestoreOptions
-from ..idfsr_core.references import prepare_references
 from . import bridge
 from .sockets import IDFSRAnalyzer, IDFSRFace, SelectedFaces
 from .telling import SHOWN, batch_text
@@ -113,6 +111,9 @@ class IDFSRWarpReference(io.ComfyNode):
         crop: Tensor | None = None,
     ) -> io.NodeOutput:
         """Prepare, choose, warp."""
+        from ..idfsr_core.frames import only_photo, warp_onto_faces
+        from ..idfsr_core.references import prepare_references
+
         pictures = bridge.to_core(references, "references")
         runtime = bridge.use(analyzer)
         named = ((f"reference {number}", pictures[number : number + 1]) for number in range(len(pictures)))
