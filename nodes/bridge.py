@@ -5,7 +5,6 @@ The only file that knows ``comfy`` and ``folder_paths``.
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from weakref import WeakValueDictionary
@@ -17,7 +16,7 @@ import folder_paths
 import torch
 from torch import Tensor, nn
 
-from ..idfsr_core.errors import ArgumentError, FileFormatError, ImageError, MissingPackageError
+from ..idfsr_core.errors import FileFormatError, ImageError, MissingPackageError
 from ..idfsr_core.runtime import Runtime
 from .sockets import Analyzer, Model
 
@@ -32,8 +31,6 @@ ROOM = 512 * 2**20
 """Bytes that the networks need beside their weights for a chunk of faces; asked of ComfyUI when they are loaded."""
 PREVIEW_SIDE = 512
 _NO_FACE_FILES = ("genderage", "1k3d68", "2d106det", "inswapper")
-_NAME = re.compile(r"[^\\/:*?\"<>|\x00-\x1f.][^\\/:*?\"<>|\x00-\x1f]{0,99}")
-_DEVICES = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", re.IGNORECASE)
 
 
 # --- pictures ---------------------------------------------------------------------------------------------------------
@@ -335,12 +332,11 @@ def identity_path(name: str) -> Path:
     """The file of an identity: the one that is there, or the place where a new one goes.
 
     Raises:
-        ArgumentError: the name is no plain file name.
+        ArgumentError: the name is no plain file name, see ``check_name`` of the core.
     """
-    name = name.strip().removesuffix(WEIGHTS)
-    if not _NAME.fullmatch(name) or _DEVICES.fullmatch(name) or name.endswith((".", " ")):
-        remedy = 'use letters, digits, spaces, "-" and "_", at most 100, without folders'
-        raise ArgumentError("name", repr(name), remedy)
+    from ..idfsr_core.identity.naming import check_name
+
+    name = check_name(name)
     for folder in folder_paths.get_folder_paths(IDENTITIES):
         if (Path(folder) / f"{name}{WEIGHTS}").is_file():
             return Path(folder) / f"{name}{WEIGHTS}"
