@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from .diffusion.conditioning import Conditioning
@@ -14,9 +15,11 @@ from .diffusion.recovery import lr_from_crop
 from .errors import ArgumentError
 from .options import RestoreOptions
 from .runtime import Runtime
+from .steps import doubts_of_scale, lr_size, restore_crop
 
 if TYPE_CHECKING:
     from .diffusion.denoiser import Denoiser
+    from .geometry import Alignment
 
 CHUNK = {"cpu": 4}
 """Faces in one forward by kind of device: on a processor more of them only make an interrupt wait."""
@@ -75,6 +78,91 @@ class FaceBatch:
         )
 
 
+def gather(
+    crops: Tensor,
+    alignments: Sequence[Alignment | None],
+    scales: Sequence[float],
+    masks: Tensor,
+    warped: Tensor | None = None,
+    coverage: Tensor | None = None,
+    *,
+    size: int = 128,
+) -> tuple[FaceBatch, tuple[str, ...]]:
+    """What flowed through a graph as one batch, checked.
+
+    Args:
+        crops: [B, 3, S, S], 0..1.
+        alignments, scales: of the crops, as :func:`idfsr_core.frames.crop_faces` gives them.
+        masks: [B or 1, 1, h, w], 0..1; another size is resized.
+        warped: [B * K, 3, S, S], the references of one face after those of the other; None: none.
+        coverage: [B * K, 1, S, S], 0..1; None: the references have pixels everywhere.
+        size: side S that the model works at.
+
+    Returns:
+        The batch, and what was resized.
+
+    Raises:
+        ArgumentError: counts or sizes that do not fit together.
+    """
+    _check_counts(crops, len(alignments), masks, size)
+    places = [None if each is None else lr_size(each, scale) for each, scale in zip(alignments, scales, strict=True)]
+    notes = ()
+    if masks.shape[-2:] != (size, size):
+        notes = (f"mask resized from {masks.shape[-1]}x{masks.shape[-2]} to {size}x{size} pixels",)
+        masks = F.interpolate(masks, (size, size), mode="bilinear", antialias=True)
+    references, covered = _references(crops, warped, coverage)
+    batch = FaceBatch(crops=crops, masks=masks, lr_sizes=tuple(places), warped=references, coverage=covered)
+    return batch, notes
+
+
+def _check_counts(crops: Tensor, count: int, masks: Tensor, size: int) -> None:
+    if len(crops) != count:
+        remedy = "connect the alignment that came with these crops"
+        raise ArgumentError("alignment", f"of {count} pictures, but there are {len(crops)} crops", remedy)
+    if crops.shape[-2:] != (size, size):
+        value = f"{crops.shape[-1]}x{crops.shape[-2]} pixels, but the model works at {size}x{size}"
+        raise ArgumentError("crop", value, "connect what Crop Face gave; enlarge after restoring, not before")
+    if len(masks) not in (1, count):
+        raise ArgumentError("mask", f"{len(masks)} masks for {count} crops", "connect one for all, or one for each")
+    if masks.shape[-1] != masks.shape[-2]:
+        value = f"{masks.shape[-1]}x{masks.shape[-2]} pixels, and the crop is square"
+        raise ArgumentError("mask", value, "connect it to Mask Face, which cuts out its part over the face")
+
+
+def _references(crops: Tensor, warped: Tensor | None, coverage: Tensor | None) -> tuple[Tensor, Tensor]:
+    """Warped references [B, K, 3, S, S] and their coverage [B, K, 1, S, S]."""
+    batch, _, size, _ = crops.shape
+    if warped is None:
+        if coverage is not None:
+            raise ArgumentError("coverage", "connected without warped", "connect both outputs of Warp Reference")
+        return crops.new_zeros(batch, 0, 3, size, size), crops.new_zeros(batch, 0, 1, size, size)
+    if len(warped) % batch:
+        value = f"{len(warped)} pictures for {batch} crops, not the same number for each"
+        raise ArgumentError("warped", value, "connect what Warp Reference gave for these faces")
+    if warped.shape[-2:] != (size, size):
+        value = f"{warped.shape[-1]}x{warped.shape[-2]} pixels, but the crops are {size}x{size}"
+        raise ArgumentError("warped", value, "connect what Warp Reference gave for these faces")
+    if coverage is None:
+        coverage = torch.ones_like(warped[:, :1])
+    if coverage.shape != (len(warped), 1, size, size):
+        told = f"{len(coverage)} masks of {coverage.shape[-1]}x{coverage.shape[-2]} pixels"
+        value = f"{told} for {len(warped)} warped pictures of {size}x{size}"
+        raise ArgumentError("coverage", value, "connect the coverage that came with the warped references")
+    return warped.unflatten(0, (batch, -1)), coverage.unflatten(0, (batch, -1))
+
+
+def describe(faces: FaceBatch) -> list[str]:
+    """What was known of each face, a sentence a picture."""
+    told = []
+    for size in faces.lr_sizes:
+        if size is None:
+            told.append("no face: left as it was")
+            continue
+        scale = faces.crops.shape[-1] / size
+        told.append("; ".join([f"crop of {size}x{size} real pixels, scale {scale:.1f}", *doubts_of_scale(scale)]))
+    return told
+
+
 def restore_faces(
     denoiser: Denoiser,
     faces: FaceBatch,
@@ -99,14 +187,12 @@ def restore_faces(
     Returns:
         [B, 3, S, S] in 0..1 on the device of ``faces.crops``.
     """
-    from .steps import restore_crop
-
     options, runtime = options or RestoreOptions(), runtime or Runtime()
     chunk = chunk or CHUNK.get(torch.device(runtime.device).type, LARGE_CHUNK)
     chunks, result = faces.chunks(chunk), faces.crops.float().clone()
     total = len(chunks) * options.steps
-    for number, (lr_size, places) in enumerate(chunks):
-        cond = faces.conditioning(lr_size, places, identity, runtime.device)
+    for number, (side, places) in enumerate(chunks):
+        cond = faces.conditioning(side, places, identity, runtime.device)
         told = replace(runtime, progress=_part(runtime, number * options.steps, total))
         result[torch.tensor(places)] = restore_crop(denoiser, cond, options, told, same_noise=True).to(result)
     if chunks:

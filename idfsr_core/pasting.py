@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
@@ -13,6 +14,7 @@ from .errors import ArgumentError, ImageError
 from .geometry import Alignment
 from .images import MAX_SIDE
 from .options import RestoreOptions
+from .runtime import Runtime
 
 LARGEST_SIDE = 4096  # pixels, to which pictures are enlarged unasked
 LARGEST_BATCH = 256 * 10**6  # pixels of all pictures of a batch together, to which they are enlarged unasked: 3 GB
@@ -62,15 +64,53 @@ def pasted_size(
     return grown
 
 
+@dataclass(frozen=True, kw_only=True)
+class PasteLook:
+    """How a crop is laid over its picture."""
+
+    feather: float = RestoreOptions.paste_feather
+    """Fraction of the crop's side over which it fades at its border, 0 to 0.5."""
+    colour: str = "none"
+    """See :func:`idfsr_core.colour.match_colour`."""
+
+
+def paste_faces(
+    images: Tensor,
+    crops: Tensor,
+    alignments: Sequence[Alignment | None],
+    size: tuple[int, int],
+    look: PasteLook | None = None,
+    masks: Tensor | None = None,
+    scales: Sequence[float] | None = None,
+    runtime: Runtime | None = None,
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """:func:`paste_face` for picture after picture, so that a long batch is nowhere held twice.
+
+    Args:
+        images: [B, 3, H, W]; crops: [B, 3, S, S]; alignments: B of them; see :func:`check_batch`.
+        size: of the results, by :func:`pasted_size`.
+        masks: [B or 1, 1, h, w], over the crops or as large as the pictures.
+        scales: B of them, crop pixels per real pixel; None: the alignments'.
+        runtime: progress and cancelling, asked before each picture.
+    """
+    runtime = runtime or Runtime()
+    for index, alignment in enumerate(alignments):
+        runtime.check()
+        image, crop = images[index : index + 1], crops[index : index + 1]
+        own = None if masks is None else masks[index % len(masks)][None]
+        mask, scale = mask_of_crop(own, crop, image, alignment), scales[index] if scales else None
+        yield paste_face(image, crop, alignment, size, look, mask=mask, scale=scale)
+        runtime.progress(index + 1, len(images))
+
+
 def paste_face(
     image: Tensor,
     crop: Tensor,
     alignment: Alignment | None,
     size: tuple[int, int],
+    look: PasteLook | None = None,
     *,
     mask: Tensor | None = None,
-    feather: float = RestoreOptions.paste_feather,
-    colour: str = "none",
     scale: float | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Lay one crop over its picture.
@@ -80,9 +120,8 @@ def paste_face(
         crop: [1, 3, S, S] for any S.
         alignment: the crop's place in ``image``, at whatever size that had; None: nothing is pasted.
         size: (width, height) of the result: ``image`` is enlarged to it by bicubic interpolation.
+        look: see :class:`PasteLook`.
         mask: [1, 1, h, h] in 0..1, what to take from the crop; None takes all of it.
-        feather: fraction of the crop's side over which it fades at its border.
-        colour: see :func:`idfsr_core.colour.match_colour`.
         scale: crop pixels (of ``alignment``'s size) per real pixel, where the picture was enlarged before; None: the
             alignment's.
 
@@ -90,19 +129,59 @@ def paste_face(
         The picture [1, 3, height, width] and how much of each pixel comes from the crop, [1, 1, height, width] in 0..1.
     """
     grown = image.float() if size == (image.shape[-1], image.shape[-2]) else resize(image.float(), size)
-    nothing = grown.new_zeros(1, 1, size[1], size[0])
+    nothing, look = grown.new_zeros(1, 1, size[1], size[0]), look or PasteLook()
     if alignment is None:
         return grown, nothing
     alignment = fit_alignment(alignment, (image.shape[-1], image.shape[-2]))
     place, crop = fit_alignment(alignment, size), crop.to(grown)
-    if colour != "none":
-        real = (scale or alignment.scale) * crop.shape[-1] / alignment.size
+    if look.colour != "none":
         before = alignment.resized(crop.shape[-1]).crop(image.float())
         looked = None if mask is None else F.interpolate(mask.to(crop), crop.shape[-2:], mode="bilinear")
-        crop = match_colour(crop, before, colour, scale=real, mask=looked)
-    ones = torch.ones_like(crop[:, :1])
+        real = (scale or alignment.scale) * crop.shape[-1] / alignment.size
+        crop = match_colour(crop, before, look.colour, scale=real, mask=looked)
     # what is laid over black as white is the share of the crop
-    return place.paste(grown, crop, mask, feather=feather), place.paste(nothing, ones, mask, feather=feather)
+    ones = torch.ones_like(crop[:, :1])
+    return place.paste(grown, crop, mask, feather=look.feather), place.paste(nothing, ones, mask, feather=look.feather)
+
+
+def check_batch(
+    images: Tensor, crops: Tensor, alignments: Sequence[Alignment | None], masks: Tensor | None = None
+) -> None:
+    """Raise ArgumentError unless pictures, crops, alignments and masks belong together.
+
+    Args:
+        images: [B, 3, H, W].
+        crops: [B, 3, S, S].
+        alignments: B of them, for pictures of the aspect of ``images``.
+        masks: [B or 1, 1, h, w], as large as the pictures or square.
+    """
+    count = len(images)
+    for name, value in (("crop", len(crops)), ("alignment", len(alignments))):
+        if value != count:
+            remedy = "connect what belongs to these pictures, one for each"
+            raise ArgumentError(name, f"{value} of them, but image has {count} pictures", remedy)
+    if crops.shape[-1] != crops.shape[-2]:
+        remedy = "connect the restored crop, enlarged as a whole or not at all"
+        raise ArgumentError("crop", f"{crops.shape[-1]}x{crops.shape[-2]} pixels, not square", remedy)
+    for alignment in alignments:
+        if alignment is not None:
+            fit_alignment(alignment, (images.shape[-1], images.shape[-2]))
+    if masks is None:
+        return
+    if len(masks) not in (1, count):
+        raise ArgumentError("mask", f"{len(masks)} masks for {count} crops", "connect one for all, or one for each")
+    if masks.shape[-1] != masks.shape[-2] and masks.shape[-2:] != images.shape[-2:]:
+        value = f"{masks.shape[-1]}x{masks.shape[-2]} pixels"
+        raise ArgumentError("mask", value, "give one of the crop, which is square, or one as large as the picture")
+
+
+def mask_of_crop(mask: Tensor | None, crop: Tensor, image: Tensor, alignment: Alignment | None) -> Tensor | None:
+    """A mask [1, 1, h, w] over the crop as it is; one that is as large as the picture is cut out where the face is."""
+    picture, square = mask is not None and mask.shape[-2:] == image.shape[-2:], crop.shape[-1]
+    if mask is None or alignment is None or not picture or mask.shape[-2:] == (square, square):
+        return mask
+    place = fit_alignment(alignment, (image.shape[-1], image.shape[-2])).resized(square)
+    return place.crop(mask, padding="zeros", mode="bilinear")
 
 
 def resize(image: Tensor, size: tuple[int, int]) -> Tensor:

@@ -22,12 +22,11 @@ from .options import RestoreOptions
 from .references import PreparedReferences, embed_face, prepare_references
 from .runtime import Runtime
 from .steps import (
-    LEARNED_SCALE,
     LEAST_LR,
-    SHARP_SCALE,
     WarpedSet,
     align,
     dense_landmarks,
+    doubts_of_scale,
     low_resolution_face,
     make_conditioning,
     make_mask,
@@ -241,13 +240,7 @@ def _similarity(bundle: Bundle, crop: Tensor, ready: PreparedFace, person: Ident
 
 def _warnings(ready: PreparedFace, size: tuple[int, int], before: float, after: float) -> list[str]:
     """What the user should know before believing the result."""
-    found, scale, alignment = [], ready.cond.scale, ready.alignment
-    if scale < SHARP_SCALE:
-        found.append(f"scale is {scale:.1f}x: the face is already sharp; restoring it can only replace detail")
-    elif scale < LEARNED_SCALE:
-        found.append(
-            f"scale is {scale:.1f}x, milder than what the model learned: mouth and eyes may follow the reference"
-        )
+    found, alignment = doubts_of_scale(ready.cond.scale), ready.alignment
     if alignment.scale > alignment.size / LEAST_LR:
         found.append(f"the face is less than {LEAST_LR} px wide: the picture says next to nothing about it")
     if size[0] / alignment.image_size[0] < alignment.scale * 0.75:

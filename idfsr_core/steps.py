@@ -190,6 +190,15 @@ def restore_crop(
         return sample(denoiser, cond, settings, runtime)
 
 
+def doubts_of_scale(scale: float) -> list[str]:
+    """What the user should know of a restoration at a scale (crop pixels per real pixel), in words."""
+    if scale < SHARP_SCALE:
+        return [f"scale is {scale:.1f}x: the face is already sharp; restoring it can only replace detail"]
+    if scale < LEARNED_SCALE:
+        return [f"scale is {scale:.1f}x, milder than what the model learned: mouth and eyes may follow the reference"]
+    return []
+
+
 def output_size(alignment: Alignment, enlarge: float | None = None) -> tuple[int, int]:
     """(width, height) of the picture after restoring: as large as the face's new detail needs, within 4096 px.
 

@@ -1,6 +1,7 @@
 """Many faces through the denoiser."""
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
@@ -8,10 +9,13 @@ from torch import Tensor
 
 from idfsr_core.diffusion.conditioning import upsample
 from idfsr_core.errors import ArgumentError, Cancelled
-from idfsr_core.face_batch import FaceBatch, restore_faces
+from idfsr_core.face_batch import FaceBatch, describe, gather, restore_faces
+from idfsr_core.geometry import Alignment
 from idfsr_core.options import RestoreOptions
 from idfsr_core.runtime import Runtime
+from idfsr_core.steps import align
 from tests.diffusion.faces import TINY, tiny_denoiser
+from tests.tiny import stub_face
 
 SIDE = TINY["size"]
 SIZES = (4, None, 8, 4, 16, 4)
@@ -122,3 +126,60 @@ def test_what_does_not_fit_together_is_refused() -> None:
         replace(faces, lr_sizes=(4, 4))
     with pytest.raises(ArgumentError, match="coverage"):
         replace(faces, coverage=faces.coverage[:, :1])
+
+
+# --- from a graph -----------------------------------------------------------------------------------------------------
+
+
+def place(width: float = 16) -> Alignment:
+    return align(stub_face(50, 50, width, (100, 100)))
+
+
+def test_a_batch_is_gathered_from_what_flows_through_a_graph() -> None:
+    crops, masks = draw(2, 3, 128, 128), draw(1, 1, 64, 64)
+    warped, coverage = draw(6, 3, 128, 128, seed=1), draw(6, 1, 128, 128, seed=2)
+    faces, notes = gather(crops, (place(), None), (8.0, 1.0), masks, warped, coverage)
+    assert faces.lr_sizes == (16, None)
+    assert faces.warped.shape == (2, 3, 3, 128, 128)
+    assert torch.equal(faces.warped[1, 0], warped[3]), "face after face"
+    assert faces.masks.shape == (1, 1, 128, 128)
+    assert notes == ("mask resized from 64x64 to 128x128 pixels",)
+    plain, none = gather(crops, (place(), None), (8.0, 1.0), draw(2, 1, 128, 128))
+    assert plain.warped.shape[1] == 0
+    assert none == ()
+    assert torch.equal(
+        gather(crops, (None, None), (1.0, 1.0), masks, warped)[0].coverage, torch.ones(2, 3, 1, 128, 128)
+    )
+
+
+@pytest.mark.parametrize(
+    ("changes", "what"),
+    [
+        ({"alignments": (None,), "scales": (1.0,)}, "alignment: of 1 pictures, but there are 2 crops"),
+        ({"crops": torch.zeros(2, 3, 512, 512)}, "crop: 512x512 pixels, but the model works at 128x128"),
+        ({"masks": torch.zeros(3, 1, 128, 128)}, "mask: 3 masks for 2 crops"),
+        ({"masks": torch.zeros(1, 1, 96, 128)}, "mask: 128x96 pixels"),
+        ({"warped": torch.zeros(3, 3, 128, 128)}, "warped: 3 pictures for 2 crops"),
+        ({"warped": torch.zeros(2, 3, 64, 64)}, "warped: 64x64 pixels"),
+        ({"coverage": torch.zeros(4, 1, 128, 128)}, "coverage: 4 masks of 128x128 pixels for 2 warped"),
+        ({"warped": None}, "coverage: connected without warped"),
+    ],
+)
+def test_bad_wiring_is_told_in_the_words_of_the_inputs(changes: dict[str, Any], what: str) -> None:
+    given: dict[str, Any] = {
+        "crops": torch.zeros(2, 3, 128, 128),
+        "alignments": (None, None),
+        "scales": (1.0, 1.0),
+        "masks": torch.zeros(2, 1, 128, 128),
+        "warped": torch.zeros(2, 3, 128, 128),
+        "coverage": torch.zeros(2, 1, 128, 128),
+    }
+    with pytest.raises(ArgumentError, match=what):
+        gather(**(given | changes))
+
+
+def test_each_face_is_described() -> None:
+    told = describe(batch((4, None, 16)))
+    assert told[0] == "crop of 4x4 real pixels, scale 8.0"
+    assert "left as it was" in told[1]
+    assert "already sharp" in told[2]

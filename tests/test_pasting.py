@@ -5,9 +5,21 @@ import pytest
 import torch
 from torch import Tensor
 
-from idfsr_core.errors import ArgumentError, ImageError
+from idfsr_core.errors import ArgumentError, Cancelled, ImageError
 from idfsr_core.geometry import Alignment
-from idfsr_core.pasting import LARGEST_BATCH, LARGEST_SIDE, fit_alignment, paste_face, pasted_size, resize
+from idfsr_core.pasting import (
+    LARGEST_BATCH,
+    LARGEST_SIDE,
+    PasteLook,
+    check_batch,
+    fit_alignment,
+    mask_of_crop,
+    paste_face,
+    paste_faces,
+    pasted_size,
+    resize,
+)
+from idfsr_core.runtime import Runtime
 from idfsr_core.steps import align, output_size, paste_crop
 from tests.tiny import portrait, stub_face
 
@@ -28,7 +40,7 @@ def error(a: Tensor, b: Tensor) -> float:
 def test_it_pastes_as_the_core_does(factor: int) -> None:
     image, crop, place = picture(), portrait(128, seed=3), alignment()
     size = (200 * factor, 160 * factor)
-    pasted, _ = paste_face(image, crop, place, size, feather=0.12)
+    pasted, _ = paste_face(image, crop, place, size, PasteLook(feather=0.12))
     assert torch.equal(pasted, paste_crop(image, crop, place, size, 0.12))
 
 
@@ -96,7 +108,7 @@ def test_colours_are_matched_to_the_picture(method: str) -> None:
     image, place = picture(), alignment(24)
     crop = place.crop(image)
     tinted = (crop * 0.8 + torch.tensor([0.12, 0.02, 0.0]).view(1, 3, 1, 1)).clamp(0, 1)
-    plain, matched = (paste_face(image, tinted, place, (400, 320), colour=c)[0] for c in ("none", method))
+    plain, matched = (paste_face(image, tinted, place, (400, 320), PasteLook(colour=c))[0] for c in ("none", method))
     truth = resize(image, (400, 320))
     assert float((matched - truth).abs().mean()) < 0.25 * float((plain - truth).abs().mean())
 
@@ -143,3 +155,57 @@ def test_too_large_a_result_is_refused() -> None:
         pasted_size([alignment()], (200, 160), 128, 100)
     with pytest.raises(ImageError, match="500 of 512x512"):
         pasted_size([alignment(16, 250, 250, (512, 512))] * 500, (512, 512), 128, 8)
+
+
+@pytest.mark.parametrize(
+    ("changes", "what"),
+    [
+        ({"crops": torch.zeros(3, 3, 128, 128)}, "crop: 3 of them, but image has 2"),
+        ({"alignments": [None]}, "alignment: 1 of them, but image has 2"),
+        ({"crops": torch.zeros(2, 3, 128, 100)}, "crop: 100x128 pixels, not square"),
+        ({"images": torch.zeros(2, 3, 160, 160)}, "image: 160x160 pixels, where the face was cropped out of 200x160"),
+        ({"masks": torch.zeros(3, 1, 128, 128)}, "mask: 3 masks for 2 crops"),
+        ({"masks": torch.zeros(2, 1, 128, 100)}, "mask: 100x128 pixels"),
+    ],
+)
+def test_what_does_not_belong_together_is_refused(changes: dict, what: str) -> None:
+    given: dict = {
+        "images": torch.zeros(2, 3, 160, 200),
+        "crops": torch.zeros(2, 3, 128, 128),
+        "alignments": [alignment(), None],
+        "masks": torch.zeros(1, 1, 160, 200),
+    }
+    check_batch(**given)
+    with pytest.raises(ArgumentError, match=what):
+        check_batch(**(given | changes))
+
+
+def test_a_mask_of_the_picture_is_cut_out_and_one_of_the_crop_is_not() -> None:
+    place, image, crop = alignment(40), picture(), portrait(128)
+    whole = torch.zeros(1, 1, 160, 200)
+    whole[..., 80:100, 90:110] = 1
+    cut = mask_of_crop(whole, crop, image, place)
+    assert cut is not None
+    assert cut.shape == (1, 1, 128, 128)
+    assert torch.equal(cut, place.crop(whole, padding="zeros", mode="bilinear"))
+    own = torch.ones(1, 1, 64, 64)
+    assert mask_of_crop(own, crop, image, place) is own
+    assert mask_of_crop(None, crop, image, place) is None
+    assert mask_of_crop(whole, crop, image, None) is whole
+
+
+def test_a_batch_is_pasted_picture_by_picture() -> None:
+    images, crops = (
+        torch.cat([picture(seed=n) for n in (0, 1, 2)]),
+        torch.cat([portrait(128, seed=n) for n in (3, 4, 5)]),
+    )
+    places, mask = [alignment(20), None, alignment(30, 60, 70)], torch.ones(1, 1, 160, 200)
+    told: list[int] = []
+    runtime = Runtime(progress=lambda done, total: told.append(done), cancelled=lambda: len(told) == 2)
+    pairs = paste_faces(images, crops, places, (200, 160), None, mask, (6.4, 1.0, 4.0), runtime)
+    first, second = next(pairs), next(pairs)
+    assert torch.allclose(first[0], paste_face(images[:1], crops[:1], places[0], (200, 160))[0], atol=1e-5)
+    assert torch.equal(second[0], images[1:2])
+    with pytest.raises(Cancelled):
+        next(pairs)
+    assert told == [1, 2]
