@@ -138,6 +138,16 @@ class IDFSRSaveIdentity(io.ComfyNode):
         )
 
     @classmethod
+    def validate_inputs(cls, name: str | None = None) -> bool | str:
+        """A bad name is refused before the fit whose result it would lose."""
+        from ..idfsr_core.identity.naming import check_name
+
+        try:
+            return name is None or bool(check_name(name))
+        except IDFSRError as error:
+            return str(error)
+
+    @classmethod
     def execute(cls, identity: IdentityEmbedding, name: str, if_exists: str = REPLACE) -> io.NodeOutput:
         """Check the name, write the file whole or not at all."""
         from ..idfsr_core.identity.naming import check_name, numbered

@@ -129,6 +129,7 @@ def test_the_largest_face_of_a_photo_counts(pack: Pack) -> None:
 
 @pytest.mark.parametrize("name", ["anna", "Grandma 1962", "安娜", "  anna.safetensors "])
 def test_what_is_saved_is_loaded(pack: Pack, red: Any, name: str) -> None:
+    assert pack.nodes["IDFSRSaveIdentity"].validate_inputs(name=name) is True
     same, used = pack.run("IDFSRSaveIdentity", identity=red, name=name)
     assert same is red
     assert used in pack.bridge.list_identities()
@@ -147,6 +148,7 @@ def test_a_bad_name_writes_nothing(pack: Pack, red: Any, name: str) -> None:
         pack.run("IDFSRSaveIdentity", identity=red, name=name)
     assert sorted(base.rglob("*")) == before
     assert list(folder.iterdir()) == []
+    assert "name" in pack.nodes["IDFSRSaveIdentity"].validate_inputs(name=name)  # before the fit that leads to it
 
 
 def test_a_taken_name_is_replaced_or_numbered(pack: Pack, red: Any, analyzer: Any) -> None:
