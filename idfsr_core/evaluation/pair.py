@@ -56,19 +56,19 @@ class PairReport:
         for field in fields(PairFigures):
             values = [v for v in (getattr(each, field.name) for each in self.figures) if v is not None]
             if values:
-                title, form = TITLES[field.name]
-                spread = f" ({form.format(min(values))} to {form.format(max(values))})" if len(values) > 1 else ""
-                lines.append(f"{title}: {form.format(float(np.mean(values)))}{spread}")
+                title, digits, unit = TITLES[field.name]
+                spread = f" ({min(values):.{digits}f} to {max(values):.{digits}f})" if len(values) > 1 else ""
+                lines.append(f"{title}: {np.mean(values):.{digits}f}{unit}{spread}")
         return "\n".join([*lines, *self.notes])
 
 
-TITLES = {
-    "psnr": ("PSNR", "{:.2f} dB"),
-    "ssim": ("SSIM", "{:.3f}"),
-    "lr_psnr": ("LR-PSNR", "{:.2f} dB"),
-    "face_psnr": ("PSNR of the face", "{:.2f} dB"),
-    "identity": ("identity similarity", "{:.3f}"),
-    "landmarks": ("landmark error", "{:.3f} of the eye distance"),
+TITLES = {  # name, digits after the point, unit
+    "psnr": ("PSNR", 2, " dB"),
+    "ssim": ("SSIM", 3, ""),
+    "lr_psnr": ("LR-PSNR", 2, " dB"),
+    "face_psnr": ("PSNR of the face", 2, " dB"),
+    "identity": ("identity similarity", 3, ""),
+    "landmarks": ("landmark error", 3, " eye distances"),
 }
 
 

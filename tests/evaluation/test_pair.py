@@ -118,7 +118,7 @@ def test_pictures_without_a_face(bundle: Bundle) -> None:
 
 def test_the_text_gives_mean_and_range() -> None:
     text = PairReport(figures=(PairFigures(psnr=20), PairFigures(psnr=30)), notes=("a note",)).text()
-    assert text.splitlines() == ["2 pictures", "PSNR: 25.00 dB (20.00 dB to 30.00 dB)", "a note"]
+    assert text.splitlines() == ["2 pictures", "PSNR: 25.00 dB (20.00 to 30.00)", "a note"]
     assert PairReport(figures=(PairFigures(psnr=20),), notes=()).text() == "1 picture\nPSNR: 20.00 dB"
 
 
