@@ -16,7 +16,7 @@ from .diffusion.recovery import lr_from_crop
 from .errors import ArgumentError
 from .faces.face import Face
 from .geometry import Alignment
-from .masking import user_mask
+from .masking import mask_strength, user_mask
 from .options import RestoreOptions
 from .references import PreparedReferences
 from .steps import WarpedSet, align, low_resolution_face, lr_size, make_mask, mask_from_picture, warp_references
@@ -131,6 +131,16 @@ def mask_faces(
             raise ArgumentError("face", value, "connect the same face that went into Crop Face")
         masks[index] = make_mask(_landmarks(face, alignment), scales[index], options, size)[0]
     return masks
+
+
+def strength_note(scales: Sequence[float], mode: str) -> str:
+    """How much of the faces a mask of this mode forgets, in words; "" where it is all."""
+    weakest, strongest = (float(mask_strength(scale)) for scale in (min(scales), max(scales)))
+    if mode == "hard" or weakest >= 1:
+        return ""
+    share = f"{weakest:.0%}" + (f" to {strongest:.0%}" if strongest - weakest >= 0.01 else "")
+    mild = f"at this mild scale ({min(scales):.1f}x) {mode} forgets {share} of the face's pixels"
+    return f'{mild}; choose "hard" to rebuild it altogether'
 
 
 def _landmarks(face: Face, alignment: Alignment) -> Tensor:

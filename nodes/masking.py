@@ -117,11 +117,14 @@ def _masks(
     alignment: Alignments, face: SelectedFaces | None, mask: Tensor | None, options: RestoreOptions
 ) -> tuple[Tensor, str]:
     """Masks [B, 1, S, S], and where they come from in words."""
-    from ..idfsr_core.frames import cut_masks, mask_faces
+    from ..idfsr_core.frames import cut_masks, mask_faces, strength_note
 
     if mask is not None:
         cut = cut_masks(bridge.mask_to_core(mask), alignment.items, options)
         return cut.masks, cut.note + ("; the face's landmarks are not used" if face is not None else "")
     if face is None:
         raise ArgumentError("face and mask", "neither is connected", "connect the face, or a mask of your own")
-    return mask_faces(alignment.items, alignment.scales, face.faces, options), "drawn from the face's landmarks"
+    known = [scale for scale, item in zip(alignment.scales, alignment.items, strict=True) if item is not None]
+    mild = strength_note(known, options.mask_mode) if known else "no face in any picture"
+    masks = mask_faces(alignment.items, alignment.scales, face.faces, options)
+    return masks, "; ".join(filter(None, ("drawn from the face's landmarks", mild)))

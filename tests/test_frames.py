@@ -18,6 +18,7 @@ from idfsr_core.frames import (
     forget,
     mask_faces,
     only_photo,
+    strength_note,
     warp_onto_faces,
 )
 from idfsr_core.identity.compact import CompactEncoder
@@ -134,6 +135,12 @@ def test_masks_from_landmarks_are_those_of_the_core() -> None:
         assert torch.equal(masks[index], make_mask(points, crops.scales[index], USUAL)[0])
     assert masks[1].max() == 0
     assert masks[0].max() > masks[2].max() > 0  # auto: mild scales keep some pixels
+
+
+def test_a_mild_scale_is_told() -> None:
+    assert strength_note([1.0], "auto").startswith("at this mild scale (1.0x) auto forgets 0% of")
+    assert "33% to 67%" in strength_note([4.0, 2.0], "soft")
+    assert strength_note([16.0, 8.0], "auto") == strength_note([1.0], "hard") == ""
 
 
 def test_masks_need_the_face_of_the_crop() -> None:

@@ -36,7 +36,8 @@ def test_the_mask_is_that_of_the_core(pack: Pack) -> None:
     assert (hard == 1).any()
     assert torch.allclose(grey[hard == 1], torch.tensor(0.5))
     assert "landmarks" in note
-    assert pack.said[-1] == note
+    assert "auto forgets" in note
+    assert pack.said[-2:] == [note, "drawn from the face's landmarks"]
 
 
 def test_widgets_change_the_mask(pack: Pack) -> None:
