@@ -13,6 +13,8 @@ from .errors import ArgumentError
 SCHEDULERS = ("euler", "dpm++", "unipc")
 MASK_MODES = ("auto", "hard", "soft")
 WARP_METHODS = ("similarity", "affine", "tps", "piecewise")
+COLOUR_METHODS = ("none", "lab", "wavelet")
+SAMPLE_PEOPLE = ("anna", "ben", "clara")
 FACE_CHOICES = ("like", "largest", "left")
 
 _RANGES: dict[str, tuple[float, float]] = {
@@ -25,6 +27,7 @@ _RANGES: dict[str, tuple[float, float]] = {
     "mask_feather": (0, 0.5),
     "mask_forehead": (0, 2),
     "max_references": (1, 32),
+    "likeness": (0, 10),
     "scale": (1, 64),
     "enlarge": (1, 64),
     "paste_feather": (0, 0.5),
@@ -74,6 +77,9 @@ class RestoreOptions:
     """Shift, turn and scale the found landmarks a little, until the best reference fits the picture's own pixels."""
     max_references: int = 1
     """How many reference photos the denoiser sees, the best fitting first, 1 to 32."""
+    likeness: float = 0.4
+    """0 to 10: how much it counts, in the choice among the photos, that the composite looks like the person, against
+    landmarks that fit (in eye distances); 0 = landmarks alone."""
     face: str | int = "like"
     """Which face: "like" the references, "largest", "left" or a number counted from the left, from 0."""
     box: tuple[float, float, float, float] | None = None

@@ -17,6 +17,7 @@ from .errors import ArgumentError
 from .face_choice import find_face
 from .geometry import Alignment
 from .identity.embedding import IdentityEmbedding, similarity
+from .identity.likeness import Likeness
 from .images import check_image
 from .options import RestoreOptions
 from .references import PreparedReferences, embed_face, prepare_references
@@ -137,7 +138,8 @@ def prepare_face(
         region = make_mask(landmarks, size / lr.shape[-1], options, size)
     else:
         region = mask_from_picture(mask, alignment, options).to(device)
-    warped = warp_references(references.photos if references else (), landmarks, lr, region, options)
+    likeness = Likeness(identity=references.identity, encoder=bundle.encoder) if references else None
+    warped = warp_references(references.photos if references else (), landmarks, lr, region, options, likeness)
     cond = make_conditioning(lr, region, warped, identity.vector)
     return PreparedFace(face=face, reason=reason, alignment=alignment, cond=cond, warped=warped)
 

@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from .diffusion.composite import lay_on
 from .diffusion.conditioning import Conditioning
 from .diffusion.sampling import SamplingSettings, sample
 from .errors import ImageError
@@ -22,17 +23,19 @@ from .masking import face_mask, soft_mask, user_mask
 from .options import RestoreOptions
 from .references import Reference
 from .runtime import Runtime
-from .warping import WarpedReference, choose_reference, refine_warp, warp_reference
+from .warping import ReferenceChoice, WarpedReference, choose_reference, keypoints_of, refine_warp, warp_reference
 
 if TYPE_CHECKING:
     from .diffusion.denoiser import Denoiser
     from .faces.analyzer import FaceAnalyzer
     from .faces.face import Face
+    from .identity.likeness import Likeness
 
 LEAST_LR = 3  # pixels of the low-resolution face below which nothing is left to be consistent with
 LEARNED_SCALE = 6.0  # the model learned 8x to 32x; below this it is off that ground
 SHARP_SCALE = 4.0  # below this scale the picture knows the face better than any reference
 LARGEST_SIDE = 4096  # to which a picture is enlarged unasked
+MOST_COMPARED = 8  # photos whose composites are looked at
 
 
 def align(face: Face, size: int = 128) -> Alignment:
@@ -92,16 +95,22 @@ class WarpedSet:
 
 
 def warp_references(
-    photos: Sequence[Reference], landmarks: Tensor, lr: Tensor, mask: Tensor, options: RestoreOptions
+    photos: Sequence[Reference],
+    landmarks: Tensor,
+    lr: Tensor,
+    mask: Tensor,
+    options: RestoreOptions,
+    likeness: Likeness | None = None,
 ) -> WarpedSet:
-    """Choose the best fitting references by pose and expression and bring each onto the face.
+    """Choose the best fitting references by pose, expression and likeness and bring each onto the face.
 
     Args:
         photos: the prepared photos; with none the set has K = 0.
         landmarks: of the low-resolution face, [1, 68, 2] in crop pixels.
         lr: [1, 3, h, h], for the refinement.
         mask: [1, 1, S, S], for the refinement.
-        options: ``warp_method``, ``reference_warp``, ``refine`` and ``max_references`` are read.
+        options: ``warp_method``, ``reference_warp``, ``refine``, ``max_references`` and ``likeness`` are read.
+        likeness: who the person is; None chooses by pose and expression alone.
     """
     size = mask.shape[-1]
     if not photos:
@@ -116,6 +125,8 @@ def warp_references(
             coverages=empty,
         )
     choice = choose_reference(landmarks[0], torch.stack([photo.landmarks for photo in photos]))
+    if likeness is not None and options.likeness and len(photos) > 1:
+        choice = _most_alike(choice, photos, landmarks, lr, mask, options, likeness)
     chosen = [photos[index] for index in choice.order[: options.max_references]]
     if options.refine:
         landmarks = refine_landmarks(chosen[0], landmarks, lr, mask)
@@ -128,6 +139,36 @@ def warp_references(
         style_coverage=style.coverage,
         images=torch.stack([each.image for each in others], 1),
         coverages=torch.stack([each.coverage for each in others], 1),
+    )
+
+
+def _most_alike(
+    choice: ReferenceChoice,
+    photos: Sequence[Reference],
+    landmarks: Tensor,
+    lr: Tensor,
+    mask: Tensor,
+    options: RestoreOptions,
+    likeness: Likeness,
+) -> ReferenceChoice:
+    """Order the best fitting references anew, by what their composites look like too.
+
+    Sunglasses, a strange light or an untypical photo show only when the photo lies on the face: of the composites that
+    the photos make, the one most like the person is the better start (ours; figures in docs/RESULTS.md).
+    """
+    near = choice.order[:MOST_COMPARED]
+    warped = [_warp(photos[index], landmarks, mask.shape[-1], options.warp_method) for index in near]
+    images, coverages = (torch.cat([getattr(each, name) for each in warped]) for name in ("image", "coverage"))
+    count = len(near)
+    faces = lay_on(lr.expand(count, -1, -1, -1), mask.expand(count, -1, -1, -1), images, coverages)
+    alike = likeness.of(faces, keypoints_of(landmarks).expand(count, -1, -1))
+    score = [residual - options.likeness * value for residual, value in zip(choice.residuals, alike, strict=False)]
+    order = sorted(range(count), key=score.__getitem__)
+    reasons = [f"{choice.reasons[place]}; alike {alike[place]:.2f}" for place in order]
+    return ReferenceChoice(
+        order=[near[place] for place in order] + choice.order[count:],
+        residuals=[choice.residuals[place] for place in order] + choice.residuals[count:],
+        reasons=reasons + choice.reasons[count:],
     )
 
 

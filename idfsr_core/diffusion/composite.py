@@ -17,10 +17,18 @@ def high_band(photo: Tensor, lr_size: int) -> Tensor:
     return photo - upsample(downsample(photo, lr_size), photo.shape[-1])
 
 
+def lay_on(lr: Tensor, mask: Tensor, photo: Tensor, coverage: Tensor) -> Tensor:
+    """LR colours with a warped photo's detail inside the mask.
+
+    [B, 3, h, h], [B, 1, S, S], [B, 3, S, S], [B, 1, S, S] -> [B, 3, S, S], all in 0..1.
+    """
+    detail = high_band(photo, lr.shape[-1]) * coverage * mask
+    return (upsample(lr, photo.shape[-1]).clamp(0, 1) + detail).clamp(0, 1)
+
+
 def composite(cond: Conditioning) -> Tensor:
-    """LR colours and the style photo's detail. -> [B, 3, S, S], 0..1."""
-    detail = high_band(cond.style, cond.lr.shape[-1]) * cond.style_coverage * cond.mask
-    return (cond.upsampled + detail).clamp(0, 1)
+    """The LR face with the style photo's detail. -> [B, 3, S, S], 0..1."""
+    return lay_on(cond.lr, cond.mask, cond.style, cond.style_coverage)
 
 
 def make_consistent(x0: Tensor, lr: Tensor, strength: float) -> Tensor:

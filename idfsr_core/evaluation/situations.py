@@ -20,6 +20,7 @@ from ..faces.face import Face
 from ..faces.points import five_from_dense
 from ..geometry import Alignment, resize_matrix
 from ..identity.embedding import IdentityEmbedding
+from ..identity.likeness import Likeness
 from ..identity.pooling import PoolingSettings, pool
 from ..options import RestoreOptions
 from ..pretraining.data import MARGIN, PHOTO_SIZE
@@ -51,12 +52,19 @@ class Known:
 
     photos: tuple[Reference, ...]
     identity: IdentityEmbedding
+    encoder: IdentityEncoder  # which made it
     refused: bool = False  # the pooling took the photos for several people; they are used all the same, and counted
+
+    @property
+    def likeness(self) -> Likeness:
+        """What the choice among the photos goes by."""
+        return Likeness(identity=self.identity, encoder=self.encoder)
 
     def alone(self) -> Known:
         """The same with the first photo only."""
         vector = torch.nn.functional.normalize(self.photos[0].embedding, dim=0)
-        return Known(photos=self.photos[:1], identity=replace(self.identity, vector=vector, photos=1, kind="single"))
+        identity = replace(self.identity, vector=vector, photos=1, kind="single")
+        return replace(self, photos=self.photos[:1], identity=identity, refused=False)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,7 +94,7 @@ class Situation:
         lr = low_resolution_face(self.picture, self.alignment)
         points = self._points(analyzer)
         mask = make_mask(points, SIZE / lr.shape[-1], options, SIZE)
-        warped = warp_references(known.photos, points, lr, mask, options)
+        warped = warp_references(known.photos, points, lr, mask, options, known.likeness)
         return make_conditioning(lr, mask, warped, known.identity.vector)
 
     def _points(self, analyzer: FaceAnalyzer | None) -> Tensor:
@@ -224,7 +232,7 @@ def know_person(
         )
         for place, (photo, (_, dense)) in enumerate(zip(photos, seen, strict=True))
     )
-    return Known(photos=references, identity=identity, refused=refused)
+    return Known(photos=references, identity=identity, encoder=encoder, refused=refused)
 
 
 def _pooled(vectors: Tensor, quality: Tensor, encoder: IdentityEncoder) -> tuple[IdentityEmbedding, bool]:

@@ -20,7 +20,8 @@ class LossSettings:
     pixel: float = 0.3  # mean absolute error; alone it answers doubt with blur, so it must not rule
     texture: float = 1.0  # difference of the local amount of detail, wherever exactly the detail lies
     agreement: float = 2.0  # mean absolute error of the LR pixels, where they are free of noise
-    identity: float = 1.5  # 1 - cosine of the embedding with that of the true face
+    identity: float = 1.5  # 1 - cosine of the embedding with the aim
+    vector: float = 0.0  # share of the given identity vector in the aim, 0..1; the rest is the true face's embedding
     feature: float = 0.15  # distance of the encoder's early features
 
 
@@ -35,9 +36,17 @@ class EncoderLoss:
             stage.register_forward_hook(self._see)
 
     def __call__(
-        self, estimate: Tensor, target: Tensor, keypoints: Tensor, generator: torch.Generator | None = None
+        self,
+        estimate: Tensor,
+        target: Tensor,
+        keypoints: Tensor,
+        generator: torch.Generator | None = None,
+        aim: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:
         """Pictures [B, 3, S, S] in 0..1, keypoints [B, 5, 2] -> identity loss [B], feature loss [B].
+
+        ``aim`` [B, D] is added to the true face's embedding: where the vector that the denoiser was given is part of
+        the aim, following it pays, whatever the photos show.
 
         Both pictures are seen through the same slightly wrong alignment, half of them mirrored, drawn anew each time:
         what pleases the encoder must please it from every side, and then pleases other encoders too.
@@ -47,6 +56,8 @@ class EncoderLoss:
         with torch.no_grad():
             wanted, wanted_features = self._look(target, keypoints, mirror)
         found, features = self._look(estimate, keypoints, mirror)
+        if aim is not None:
+            wanted = F.normalize(wanted + aim)
         identity = 1 - (found * wanted).sum(1)
         feature = sum(
             (_normalised(a.float()) - _normalised(b.float())).abs().mean((1, 2, 3))
@@ -88,6 +99,7 @@ def reconstruction_loss(
     settings: LossSettings,
     encoder: EncoderLoss | None,
     generator: torch.Generator | None = None,
+    vector: Tensor | None = None,
 ) -> dict[str, Tensor]:
     """The terms and their weighted sum under "loss".
 
@@ -98,12 +110,14 @@ def reconstruction_loss(
         settings: the weights.
         encoder: None leaves the two encoder terms out.
         generator: of the encoder's jitter.
+        vector: [B, D] the identity vectors in the encoder's space, zero where there is none.
     """
     terms = {"pixel": (estimate - target).abs().mean(), "texture": _texture_error(estimate, target)}
     agreement = estimate.new_zeros(()) if lr is None else (downsample(estimate, lr.shape[-1]) - lr).abs().mean()
     terms["agreement"] = agreement
     if encoder is not None:
-        identity, feature = encoder((estimate + 1) / 2, (target + 1) / 2, keypoints, generator)
+        aim = None if vector is None or not settings.vector else vector * (settings.vector / (1 - settings.vector))
+        identity, feature = encoder((estimate + 1) / 2, (target + 1) / 2, keypoints, generator, aim)
         terms |= {"identity": identity.mean(), "feature": feature.mean()}
     total = sum(getattr(settings, name) * value for name, value in terms.items())
     return {"loss": torch.as_tensor(total), **terms}
