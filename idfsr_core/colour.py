@@ -16,8 +16,8 @@ from torch import Tensor
 
 from .diffusion.conditioning import downsample
 from .errors import ArgumentError
+from .options import COLOUR_METHODS as METHODS
 
-METHODS = ("none", "lab", "wavelet")
 LEAST_GAIN, MOST_GAIN = 0.5, 2.0  # of the spread of a channel; beyond these the two pictures do not show the same
 _LAB_SIDE = 8  # pixels a side from which on a face has enough of them for a spread
 

@@ -12,9 +12,9 @@ from torch import Tensor
 from .errors import ArgumentError
 from .geometry import warp_affine
 from .images import down, list_images, read_image
+from .options import SAMPLE_PEOPLE as PEOPLE
 
 SAMPLES = Path(__file__).parent / "assets" / "samples"
-PEOPLE = ("anna", "ben", "clara")
 PORTRAIT_SCALE = 8.0
 FRAMES = 12
 FRAME_SIZE = (160, 120)  # width, height

@@ -1,31 +1,18 @@
-"""The nodes, in the order in which the menu shows them."""
+"""The nodes, in the order in which they follow each other in a graph."""
 
 from __future__ import annotations
 
-import importlib
-import logging
-
 from comfy_api.latest import ComfyExtension, io
 
-_NODES = (
-    ("models", "LoadModel"),
-    ("models", "LoadFaceAnalyzer"),
-    ("faces", "DetectFaces"),
-    ("faces", "SelectFace"),
-    ("faces", "CropFace"),
-    ("masking", "MaskFace"),
-    ("warping", "WarpReference"),
-    ("identity", "EncodeIdentity"),
-    ("fitting", "FitIdentity"),
-    ("identity", "SaveIdentity"),
-    ("identity", "LoadIdentity"),
-    ("restoration", "RestoreFace"),
-    ("restoration", "PasteFace"),
-    ("identity", "CompareIdentity"),
-    ("evaluation", "DegradeFace"),
-    ("evaluation", "Evaluate"),
-    ("samples", "SamplePerson"),
-)
+from .evaluation import IDFSRDegradeFace, IDFSREvaluate
+from .faces import IDFSRCropFace, IDFSRDetectFaces, IDFSRSelectFace
+from .fitting import IDFSRFitIdentity
+from .identity import IDFSRCompareIdentity, IDFSREncodeIdentity, IDFSRLoadIdentity, IDFSRSaveIdentity
+from .masking import IDFSRMaskFace
+from .models import IDFSRLoadFaceAnalyzer, IDFSRLoadModel
+from .restoration import IDFSRPasteFace, IDFSRRestoreFace
+from .samples import IDFSRSamplePerson
+from .warping import IDFSRWarpReference
 
 
 class IDFSRExtension(ComfyExtension):
@@ -33,10 +20,22 @@ class IDFSRExtension(ComfyExtension):
 
     async def get_node_list(self) -> list[type[io.ComfyNode]]:
         """All nodes of the pack."""
-        found = []
-        for module, name in _NODES:
-            try:
-                found.append(getattr(importlib.import_module(f".{module}", __name__), f"IDFSR{name}"))
-            except (ImportError, AttributeError, SyntaxError):
-                logging.getLogger("idfsr").warning("%s is not there yet", name)
-        return found
+        return [
+            IDFSRLoadModel,
+            IDFSRLoadFaceAnalyzer,
+            IDFSRDetectFaces,
+            IDFSRSelectFace,
+            IDFSRCropFace,
+            IDFSRMaskFace,
+            IDFSRWarpReference,
+            IDFSREncodeIdentity,
+            IDFSRFitIdentity,
+            IDFSRSaveIdentity,
+            IDFSRLoadIdentity,
+            IDFSRRestoreFace,
+            IDFSRPasteFace,
+            IDFSRCompareIdentity,
+            IDFSRDegradeFace,
+            IDFSREvaluate,
+            IDFSRSamplePerson,
+        ]

@@ -6,9 +6,7 @@ from typing import TYPE_CHECKING
 
 from comfy_api.latest import io, ui
 
-from ..idfsr_core.degrading import Damage, spoil
-from ..idfsr_core.evaluation.pair import compare_pictures
-from ..idfsr_core.evaluation.pair_sheet import draw_pairs
+from ..idfsr_core.damage import Damage
 from . import bridge
 from .restoration import LARGEST_SEED
 from .sockets import Analyzer, IDFSRAnalyzer
@@ -90,6 +88,8 @@ class IDFSRDegradeFace(io.ComfyNode):
         cls, image: Tensor, scale: float, blur: float, noise: float, jpeg: int, seed: int, keep_size: bool
     ) -> io.NodeOutput:
         """Spoil picture after picture."""
+        from ..idfsr_core.degrading import spoil
+
         damage = Damage(scale=scale, blur=blur, noise=noise, jpeg=jpeg, seed=seed)
         bad = spoil(bridge.to_core(image), damage, keep_size=keep_size, check=bridge.use(None).check)
         shown = bridge.to_comfy(bad)
@@ -143,6 +143,9 @@ class IDFSREvaluate(io.ComfyNode):
         cls, result: Tensor, ground_truth: Tensor, lr: Tensor | None = None, analyzer: Analyzer | None = None
     ) -> io.NodeOutput:
         """Measure and draw."""
+        from ..idfsr_core.evaluation.pair import compare_pictures
+        from ..idfsr_core.evaluation.pair_sheet import draw_pairs
+
         results, truth = bridge.to_core(result, "result"), bridge.to_core(ground_truth, "ground_truth")
         small = None if lr is None else bridge.to_core(lr, "lr")
         finder, encoder = (analyzer.finder, analyzer.encoder) if analyzer else (None, None)

@@ -8,10 +8,7 @@ from typing import TYPE_CHECKING
 import torch
 from comfy_api.latest import io, ui
 
-from ..idfsr_core.colour import METHODS
-from ..idfsr_core.face_batch import describe, gather, restore_faces
-from ..idfsr_core.options import SCHEDULERS, RestoreOptions
-from ..idfsr_core.pasting import PasteLook, check_batch, paste_faces, pasted_size
+from ..idfsr_core.options import COLOUR_METHODS, SCHEDULERS, RestoreOptions
 from . import bridge
 from .sockets import Alignments, IDFSRAlignment, IDFSRIdentity, IDFSRModel, Model
 from .telling import SHOWN, batch_text
@@ -149,6 +146,8 @@ class IDFSRRestoreFace(io.ComfyNode):
         **widgets: int | float | str,
     ) -> io.NodeOutput:
         """Gather what is known, restore, show."""
+        from ..idfsr_core.face_batch import describe, gather, restore_faces
+
         identity.check_encoder(model.bundle.encoder, _OTHER_ENCODER)
         denoiser = model.bundle.denoiser
         faces, notes = gather(
@@ -205,7 +204,7 @@ class IDFSRPasteFace(io.ComfyNode):
                 ),
                 io.Combo.Input(
                     "colour_match",
-                    options=list(METHODS),
+                    options=list(COLOUR_METHODS),
                     default="none",
                     tooltip=(
                         "none: as the crop is; right after Restore Face. lab: lightness and colour of the whole face "
@@ -252,6 +251,8 @@ class IDFSRPasteFace(io.ComfyNode):
         mask: Tensor | None = None,
     ) -> io.NodeOutput:
         """Paste picture after picture."""
+        from ..idfsr_core.pasting import PasteLook, check_batch, paste_faces, pasted_size
+
         images, crops = bridge.to_core(image), bridge.to_core(crop, "crop")
         masks = None if mask is None else bridge.mask_to_core(mask)
         check_batch(images, crops, alignment.items, masks)

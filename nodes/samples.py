@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from comfy_api.latest import io, ui
 
-from ..idfsr_core import samples
+from ..idfsr_core.options import SAMPLE_PEOPLE
 from . import bridge
 
 PORTRAIT, GROUP, FRAMES = "small portrait", "group", "frames"
-_PICTURES = {PORTRAIT: samples.small_portrait, GROUP: lambda _: samples.group(), FRAMES: samples.frames}
 
 
 class IDFSRSamplePerson(io.ComfyNode):
@@ -28,13 +27,13 @@ class IDFSRSamplePerson(io.ComfyNode):
             inputs=[
                 io.Combo.Input(
                     "person",
-                    options=list(samples.PEOPLE),
-                    default=samples.PEOPLE[0],
+                    options=list(SAMPLE_PEOPLE),
+                    default=SAMPLE_PEOPLE[0],
                     tooltip="Whose photos: anna, ben or clara. None of them exists. Replace by Load Image for yours.",
                 ),
                 io.Combo.Input(
                     "picture",
-                    options=list(_PICTURES),
+                    options=[PORTRAIT, GROUP, FRAMES],
                     default=PORTRAIT,
                     tooltip=(
                         "The bad picture. small portrait: 24x24 pixels, the face is 9 wide. group: all three people, "
@@ -53,6 +52,9 @@ class IDFSRSamplePerson(io.ComfyNode):
     @classmethod
     def execute(cls, person: str, picture: str) -> io.NodeOutput:
         """Read the photos."""
-        photos, bad, truth = samples.references(person), _PICTURES[picture](person), samples.truth(person)
+        from ..idfsr_core import samples
+
+        pictures = {PORTRAIT: samples.small_portrait, GROUP: lambda _: samples.group(), FRAMES: samples.frames}
+        photos, bad, truth = samples.references(person), pictures[picture](person), samples.truth(person)
         shown = [bridge.to_comfy(each) for each in (photos, bad, truth)]
         return io.NodeOutput(*shown, ui=ui.PreviewImage(shown[1], cls=cls))

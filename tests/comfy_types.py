@@ -31,6 +31,7 @@ SPELT = {
 }
 STARTING = {
     "COMBO": {"multiselect": False},
+    "STRING": {"multiline": False},
     "BOUNDING_BOX": {"socketless": True, "default": {"x": 0, "y": 0, "width": 512, "height": 512}},
 }
 
