@@ -10,8 +10,8 @@ from torch.nn import functional as F
 
 from ..errors import ArgumentError
 
-_TURNS = 200  # at most, of the search behind clipped pixels
-_CLOSE = 1e-6  # change per turn at which it ends
+_TURNS = 100  # at most, of the search behind clipped pixels
+_CLOSE = 1e-5  # change per turn at which it ends
 
 
 def lr_from_crop(crop: Tensor, lr_size: int) -> Tensor:
