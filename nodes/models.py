@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 from comfy_api.latest import io, ui
 
@@ -112,5 +113,12 @@ def describe(model: Model) -> str:
         "Notes": card.notes,
     }
     lines = [f"{title}: {value}" for title, value in told.items() if value]
-    lines += [f"{name}: {value}" for name, value in card.metrics.items()]
+    lines += [f"{name}: {_plain(value)}" for name, value in card.metrics.items()]
     return "\n".join(lines)
+
+
+def _plain(value: Any) -> str:
+    """A figure of the card, or several with their names, without brackets and quotes."""
+    if isinstance(value, Mapping):
+        return ", ".join(f"{name.replace('_', ' ')} {_plain(each)}" for name, each in value.items())
+    return str(value)

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 
 from tests.nodes.running import TINY, Pack
 
@@ -19,6 +20,8 @@ def test_the_shipped_model_says_its_licence(pack: Pack) -> None:
     assert "Licence: research, non-commercial" in text
     assert model.bundle.card.name in text
     assert model.bundle.card.data in text
+    assert "composite_best 16x, landmarks found: identity 0." in text
+    assert "{" not in text
     assert pack.said == [text]
 
 
@@ -100,6 +103,23 @@ def test_a_damaged_pack_is_named(pack: Pack) -> None:
     add_pack(pack, "broken")
     with pytest.raises(pack.core("errors").FileFormatError, match=r"det_10g\.onnx"):
         pack.run("IDFSRLoadFaceAnalyzer", analyzer="broken", model=pack.model())
+
+
+@pytest.mark.shared
+@pytest.mark.skipif(importlib.util.find_spec("insightface") is None, reason="needs insightface")
+def test_real_packs_are_found_through_extra_paths_and_find_faces(pack: Pack, shared_dir: Path) -> None:
+    pack.stand_in.folders.add_model_folder_path("insightface", str(shared_dir / "weights" / "insightface"))
+    assert {"edge_xs", "mbf_y1"} <= set(pack.bridge.list_packs())
+    model = pack.shipped()
+    (analyzer,) = pack.run("IDFSRLoadFaceAnalyzer", analyzer="edge_xs", model=model)
+    assert analyzer.encoder.hash != model.bundle.encoder.hash
+    assert analyzer.patcher is model.patcher, "its landmarks come from the compact network"
+    picture = pack.core("samples").truth("anna")
+    pack.bridge.use(analyzer)
+    (face,) = analyzer.finder.analyze(picture)
+    assert analyzer.finder.landmarks(picture, face.keypoints).shape == (68, 2)
+    keypoints = torch.from_numpy(face.keypoints)[None]
+    assert analyzer.encoder.embed(picture, keypoints).vectors.norm().item() == pytest.approx(1, abs=1e-4)
 
 
 def test_a_pack_that_was_removed_is_named(pack: Pack) -> None:
