@@ -83,7 +83,8 @@ def test_unusable_boxes(box: tuple[float, float, float, float]) -> None:
 def test_large_pictures_are_searched_in_full(bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
     """Within 16 megapixels the finest level has the picture's own pixels; small pictures are left to the analyzer."""
     seen: list[float] = []
-    monkeypatch.setattr(CompactAnalyzer, "analyze", lambda self, image: seen.append(self.max_pixels) or [])
+    note = lambda self, image, threshold=None: seen.append(self.max_pixels) or []
+    monkeypatch.setattr(CompactAnalyzer, "analyze", note)
     for side in (400, 2500, 5000):
         look_closely(bundle.analyzer, torch.zeros(1, 3, side, side))
     assert seen == [bundle.analyzer.max_pixels, 2500**2, MOST_PIXELS]
