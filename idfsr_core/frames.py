@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
@@ -16,10 +17,14 @@ from .diffusion.recovery import lr_from_crop
 from .errors import ArgumentError
 from .faces.face import Face
 from .geometry import Alignment
+from .identity.likeness import Likeness
 from .masking import mask_strength, user_mask
 from .options import RestoreOptions
 from .references import PreparedReferences
 from .steps import WarpedSet, align, low_resolution_face, lr_size, make_mask, mask_from_picture, warp_references
+
+if TYPE_CHECKING:
+    from .identity.encoders import IdentityEncoder
 
 GREY = 0.5  # what stands for a forgotten or missing pixel
 CROP = 128  # pixels
@@ -262,30 +267,36 @@ def warp_onto_faces(
     crops: Tensor | None = None,
     size: int = CROP,
     check: Check = _no_check,
+    encoder: IdentityEncoder | None = None,
 ) -> WarpedBatch:
     """Bring the best fitting references onto each face.
 
     Args:
         photos: the prepared photos.
         faces: one of each picture, or None.
-        options: ``reference_warp``, ``max_references``, ``refine`` and ``mask_*`` are read.
-        crops: [B, 3, S, S] by :func:`crop_faces`; with ``refine`` only, whose pixels the photo is fitted to.
+        options: ``reference_warp``, ``max_references``, ``likeness``, ``refine`` and ``mask_*`` are read.
+        crops: [B, 3, S, S] by :func:`crop_faces`, whose pixels the photos are tried on; without them pose and
+            expression alone decide.
         size: side S of the crops.
+        encoder: the one that pooled the photos, to tell which of them makes the face most like the person.
     """
     count = min(options.max_references, len(photos.photos))
     images, coverages = torch.zeros(len(faces) * count, 3, size, size), torch.zeros(len(faces) * count, 1, size, size)
     if options.refine and crops is None:
         raise ArgumentError("refine", "on, and no crop", "connect the crop of Crop Face, or switch refine off")
-    if options.refine and crops is not None:
+    if crops is not None:
         check_crops(crops, len(faces), size)
+    likeness = (
+        Likeness(identity=photos.identity, encoder=encoder) if encoder is not None and crops is not None else None
+    )
     which = []
     for index, face in enumerate(faces):
         check()
         if face is None:
             which.append("no face: black, not covered")
             continue
-        crop = crops[index : index + 1] if crops is not None and options.refine else None
-        warped = _warp_onto(photos, face, options, crop, size)
+        crop = crops[index : index + 1] if crops is not None else None
+        warped = _warp_onto(photos, face, options, crop, size, likeness)
         place = slice(index * count, (index + 1) * count)
         images[place], coverages[place] = warped.images[0], warped.coverages[0]
         which.append("; then ".join(f"{n}: {r}" for n, r in zip(warped.names, warped.reasons, strict=True)))
@@ -293,11 +304,16 @@ def warp_onto_faces(
 
 
 def _warp_onto(
-    photos: PreparedReferences, face: Face, options: RestoreOptions, crop: Tensor | None, size: int
+    photos: PreparedReferences,
+    face: Face,
+    options: RestoreOptions,
+    crop: Tensor | None,
+    size: int,
+    likeness: Likeness | None,
 ) -> WarpedSet:
     alignment = align(face, size)
     points = _landmarks(face, alignment)
     small = lr_size(alignment)
     lr = torch.zeros(1, 3, small, small) if crop is None else lr_from_crop(crop.float().cpu(), small)
     mask = make_mask(points, size / small, options, size)
-    return warp_references(photos.photos, points, lr, mask, options)
+    return warp_references(photos.photos, points, lr, mask, options, likeness)

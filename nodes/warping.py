@@ -44,7 +44,10 @@ class IDFSRWarpReference(io.ComfyNode):
                 io.Image.Input(
                     "crop",
                     optional=True,
-                    tooltip="The crops of Crop Face, needed by refine only.",
+                    tooltip=(
+                        "The crops of Crop Face. With them each photo is tried on the face, and how much the outcome "
+                        "is like the person counts in the choice; refine needs them too."
+                    ),
                 ),
                 io.Combo.Input(
                     "method",
@@ -59,7 +62,10 @@ class IDFSRWarpReference(io.ComfyNode):
                     "choose",
                     options=[BEST, INDEX],
                     default=BEST,
-                    tooltip="best: by how well pose and expression fit, for each face. index: the same photo for all.",
+                    tooltip=(
+                        "best: for each face, by how well pose and expression fit and, with the crop, by likeness. "
+                        "index: the same photo for all."
+                    ),
                 ),
                 io.Int.Input(
                     "index",
@@ -121,7 +127,7 @@ class IDFSRWarpReference(io.ComfyNode):
         chosen = only_photo(photos, f"reference {index}") if choose == INDEX else photos
         options = RestoreOptions(warp_method=method, reference_warp=method, max_references=count, refine=refine)
         crops = None if crop is None else bridge.to_core(crop, "crop")
-        warped = warp_onto_faces(chosen, face.faces, options, crops, check=runtime.check)
+        warped = warp_onto_faces(chosen, face.faces, options, crops, check=runtime.check, encoder=analyzer.encoder)
         which = batch_text(warped.which, "; ".join(photos.notes))
         bridge.say(which)
         shown = bridge.to_comfy(warped.images)

@@ -39,7 +39,7 @@ def chain(pack: Pack, image: Tensor, index: int = 0, references: Tensor | None =
     given = {"model": pack.model(), "crop": crop, "alignment": alignment, "mask": mask, "identity": person(pack)}
     if references is not None:
         one = pack.stub_analyzer((0.5, 0.5, 0.4))
-        warped, coverage, _ = pack.run("IDFSRWarpReference", references=references, face=face, analyzer=one)
+        warped, coverage, _ = pack.run("IDFSRWarpReference", references=references, face=face, analyzer=one, crop=crop)
         given |= {"warped": warped, "coverage": coverage}
     return given
 
@@ -106,7 +106,7 @@ def test_the_chain_gives_what_the_core_gives_with_the_shipped_model(pack: Pack) 
     face, _ = pack.run("IDFSRSelectFace", faces=faces, how="like identity", identity=photos.identity)
     crop, alignment, scale = pack.run("IDFSRCropFace", image=image, face=face)
     _, mask, _ = pack.run("IDFSRMaskFace", crop=crop, alignment=alignment, face=face)
-    warped, coverage, _ = pack.run("IDFSRWarpReference", references=references, face=face, analyzer=analyzer)
+    warped, coverage, _ = pack.run("IDFSRWarpReference", references=references, face=face, analyzer=analyzer, crop=crop)
     restored, _ = pack.run(
         "IDFSRRestoreFace",
         model=model,

@@ -104,8 +104,9 @@ def test_the_same_as_in_the_core_with_the_shipped_model(pack: Pack) -> None:
     photos = torch.cat([read_image(SAMPLES / "ben" / f"{k}.jpg") for k in range(2, 7)])
     faces, *_ = pack.run("IDFSRDetectFaces", image=scene, analyzer=analyzer)
     face, _ = pack.run("IDFSRSelectFace", faces=faces, how="index", index=1)
+    crop, *_ = pack.run("IDFSRCropFace", image=scene, face=face)
     warped, coverage, which = pack.run(
-        "IDFSRWarpReference", references=photos.movedim(1, -1), face=face, analyzer=analyzer
+        "IDFSRWarpReference", references=photos.movedim(1, -1), face=face, analyzer=analyzer, crop=crop
     )
     core = pack.core("references").prepare_references(
         analyzer.finder, analyzer.encoder, ((str(k), photos[k : k + 1]) for k in range(5))
@@ -115,5 +116,6 @@ def test_the_same_as_in_the_core_with_the_shipped_model(pack: Pack) -> None:
         pack.shipped().bundle, scene.movedim(-1, 1), core, core.identity, options
     )
     assert f"reference {ready.warped.names[0]}: " in which
+    assert "alike" in which
     assert (warped.movedim(-1, 1) - ready.cond.references[0]).abs().max() < 1e-5
     assert torch.equal(coverage[:, None], ready.cond.reference_coverage[0])
