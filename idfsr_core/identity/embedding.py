@@ -114,7 +114,8 @@ def _read(what: str, path: Path | str) -> tuple[Tensor, dict]:
         with safe_open(path, "pt") as file:
             metadata = file.metadata() or {}
             if metadata.get("format") != _FORMAT:
-                raise FileFormatError(what, f"format {metadata.get('format')}", "give a file that encoding or fitting wrote")
+                remedy = "give a file that encoding or fitting wrote"
+                raise FileFormatError(what, f"format {metadata.get('format')}", remedy)
             vector = file.get_tensor("vector")
         told = json.loads(metadata["identity"])
         version = told.pop("version")
