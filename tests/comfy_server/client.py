@@ -70,7 +70,7 @@ class Client:
 
     def get(self, path: str, **query: str) -> bytes:
         """The body of a GET."""
-        address = f"{self.url}{path}" + (f"?{urllib.parse.urlencode(query)}" if query else "")
+        address = self.url + urllib.parse.quote(path) + (f"?{urllib.parse.urlencode(query)}" if query else "")
         with urllib.request.urlopen(address, timeout=120) as answer:
             return answer.read()
 
@@ -103,6 +103,11 @@ class Client:
     def interrupt(self) -> None:
         """Stop what runs."""
         self.post("/interrupt", {})
+
+    def free(self) -> None:
+        """Have the server forget the results of earlier prompts."""
+        self.post("/free", {"free_memory": True})
+        time.sleep(1)  # the worker does it as soon as it wakes
 
     def run(
         self, prompt: Prompt, *, limit: float = 300, on_message: Callable[[dict[str, Any]], None] | None = None

@@ -23,18 +23,24 @@ class Server:
 
     Args:
         checkout: which ComfyUI.
-        base: an empty folder; everything that the server reads of the user's or writes lies in it.
+        base: everything that the server reads of the user's or writes lies in this folder.
+        log: name of the file in ``base`` that takes what the server says.
     """
 
-    def __init__(self, checkout: Checkout, base: Path) -> None:
+    def __init__(self, checkout: Checkout, base: Path, log: str = "server.log") -> None:
         self.checkout = checkout
         self.base = base
-        self.log_file = base / "server.log"
+        self.log_file = base / log
         self.port = 0
         self.started_in = 0.0
         self._process: subprocess.Popen[bytes] | None = None
         for folder in FOLDERS:
             (base / folder).mkdir(parents=True, exist_ok=True)
+
+    @property
+    def pack(self) -> Path:
+        """The pack's folder, as ComfyUI sees it."""
+        return self.base / "custom_nodes" / "idfsr"
 
     @property
     def url(self) -> str:
