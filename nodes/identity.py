@@ -120,7 +120,10 @@ class IDFSRSaveIdentity(io.ComfyNode):
                 io.String.Input(
                     "name",
                     default="person",
-                    tooltip="Name of the file, up to 100 letters of any script, without a folder.",
+                    tooltip=(
+                        "Name of the file, at most 150 bytes (150 English letters or 50 Chinese characters), without "
+                        "a folder."
+                    ),
                 ),
                 io.Combo.Input(
                     "if_exists",
