@@ -20,13 +20,25 @@ LANGUAGES = ("en", "zh")
 GROWING = "COMFY_AUTOGROW_V3"
 
 TITLES = {"en": ("Inputs", "Outputs"), "zh": ("输入", "输出")}
-HEADS = {
-    "en": (("Input", "Type", "Default", "Meaning"), ("Output", "Type", "Meaning")),
-    "zh": (("输入", "类型", "默认值", "说明"), ("输出", "类型", "说明")),
-}
 WORDS = {
-    "en": {"optional": ", optional", "advanced": ", advanced", "or": " or ", "several": "{}, 1 to {} inputs"},
-    "zh": {"optional": "，可选", "advanced": "，高级", "or": " 或 ", "several": "{}，1 至 {} 个输入"},
+    "en": {
+        "entry": "- {} ({}): {}",
+        "comma": ", ",
+        "or": " or ",
+        "default": "default {}",
+        "optional": "optional",
+        "advanced": "advanced",
+        "several": "{}, 1 to {} inputs",
+    },
+    "zh": {
+        "entry": "- {}（{}）：{}",
+        "comma": "，",
+        "or": " 或 ",
+        "default": "默认 {}",
+        "optional": "可选",
+        "advanced": "高级",
+        "several": "{}，1 至 {} 个输入",
+    },
 }
 
 
@@ -96,24 +108,24 @@ def lacking(infos: Mapping[str, Any], language: str) -> tuple[list[str], list[st
     return [place for place in wanted if not there.get(place)], [place for place in there if place not in wanted]
 
 
-# --- tables of the pages ----------------------------------------------------------------------------------------------
+# --- lists of the pages -----------------------------------------------------------------------------------------------
 
 
-def tables(info: Mapping[str, Any], texts: Mapping[str, Any], language: str) -> tuple[str, str]:
-    """The tables of inputs and outputs of a page, in Markdown."""
+def lists(info: Mapping[str, Any], texts: Mapping[str, Any], language: str) -> tuple[str, str]:
+    """The lists of inputs and outputs of a page, in Markdown: the help panel is too narrow for a table."""
     words, told = WORDS[language], texts["inputs"]
-    rows = []
+    inputs = []
     for name, io_type, options, optional in inputs_of(info):
-        kind = _kind(io_type, options, language)
-        kind += words["optional"] * optional + words["advanced"] * bool(options.get("advanced"))
-        label = _label(name, told[name]["name"])
-        rows.append((label, kind, _default(io_type, options), told[name]["tooltip"]))
-    outputs = [
-        (_label(name, texts["outputs"][str(place)]["name"]), kind, texts["outputs"][str(place)]["tooltip"])
-        for place, (name, kind) in enumerate(zip(info["output_name"], info["output"], strict=True))
-    ]
-    head, foot = HEADS[language]
-    return _table(head, rows), _table(foot, outputs)
+        kind, default = _kind(io_type, options, language), _default(io_type, options)
+        about = [kind, words["default"].format(default) if default else ""]
+        about += [words["optional"] if optional else "", words["advanced"] if options.get("advanced") else ""]
+        shown = words["comma"].join(filter(None, about))
+        inputs.append(words["entry"].format(_label(name, told[name]["name"]), shown, told[name]["tooltip"]))
+    outputs = []
+    for place, (name, kind) in enumerate(zip(info["output_name"], info["output"], strict=True)):
+        said = texts["outputs"][str(place)]
+        outputs.append(words["entry"].format(_label(name, said["name"]), kind, said["tooltip"]))
+    return "\n".join(inputs), "\n".join(outputs)
 
 
 def _label(name: str, shown: str) -> str:
@@ -135,27 +147,22 @@ def _default(io_type: str, options: Mapping[str, Any]) -> str:
     return f"`{str(value).lower() if io_type == 'BOOLEAN' else value}`"
 
 
-def _table(head: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
-    lines = [head, tuple("---" for _ in head), *rows]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
-
-
 def section(page: str, title: str) -> str:
     """What stands under a second-level heading of a page, "" where there is none."""
     found = re.search(rf"^## {re.escape(title)}\n+(.*?)(?=^## |\Z)", page, re.MULTILINE | re.DOTALL)
     return found.group(1).strip() if found else ""
 
 
-def with_tables(page: str, both: tuple[str, str], language: str) -> str:
-    """The page with these tables under its headings."""
-    for title, table in zip(TITLES[language], both, strict=True):
+def with_lists(page: str, both: tuple[str, str], language: str) -> str:
+    """The page with these lists under its headings."""
+    for title, entries in zip(TITLES[language], both, strict=True):
         heading = rf"^(## {re.escape(title)}\n+).*?(?=^## |\Z)"
-        page = re.sub(heading, lambda found, table=table: f"{found.group(1)}{table}\n\n", page, flags=re.M | re.S)
+        page = re.sub(heading, lambda found, entries=entries: f"{found.group(1)}{entries}\n\n", page, flags=re.M | re.S)
     return page
 
 
 def renew(infos: Mapping[str, Any]) -> None:
-    """Write the English locale, and the tables of all pages whose texts are complete."""
+    """Write the English locale, and the lists of all pages whose texts are complete."""
     write_json(locale_path("en"), english(infos))
     for language in LANGUAGES:
         locale = read_locale(language)
@@ -163,7 +170,7 @@ def renew(infos: Mapping[str, Any]) -> None:
             path = page_path(name, language)
             if path.exists() and not any(place.startswith(f"{name}.") for place in lacking(infos, language)[0]):
                 page = path.read_text(encoding="utf-8")
-                path.write_text(with_tables(page, tables(info, locale[name], language), language), encoding="utf-8")
+                path.write_text(with_lists(page, lists(info, locale[name], language), language), encoding="utf-8")
 
 
 def write_json(path: Path, value: Any) -> None:

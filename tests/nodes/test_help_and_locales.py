@@ -1,7 +1,7 @@
 """Every node has its help, and every text of the schemas is there in both languages.
 
 After a change of the schemas run this file with ``--renew-golden``: it writes the English locale and
-the tables of the help pages. What the Chinese locale lacks is listed by the test that fails.
+the lists in the help pages. What the Chinese locale lacks is listed by the test that fails.
 """
 
 from __future__ import annotations
@@ -23,6 +23,8 @@ SENTENCE = re.compile(r"(?:[A-Za-z]+[ ,]+){5,}[A-Za-z]+")
 SYNTAX = re.compile(r"[{}@|]")
 """Means something to vue-i18n, which formats names and descriptions."""
 PICTURE = re.compile(r"!\[([^\]]*)\]\(([^)\s]+)\)")
+TROUBLE = re.compile(r"^- \*\*(.+?)\*\*", re.MULTILINE)
+MESSAGE = re.compile(r"[\"“]([a-z][^\"”]+)[\"”]")
 HEADINGS = {
     "en": ["When to use it", "Inputs", "Outputs", "When it goes wrong", "Source"],
     "zh": ["何时使用", "输入", "输出", "出错时怎么办", "出处"],
@@ -96,8 +98,8 @@ def test_every_node_has_a_help_page_with_its_inputs_and_outputs(infos: dict[str,
         text = page(name, language)
         assert text.startswith(f"# {locale[name]['display_name']}\n"), name
         assert re.findall(r"^## (.+)$", text, re.MULTILINE) == HEADINGS[language], name
-        for title, table in zip(pages.TITLES[language], pages.tables(info, locale[name], language), strict=True):
-            assert pages.section(text, title) == table, f"{name}: {title}; --renew-golden writes it"
+        for title, entries in zip(pages.TITLES[language], pages.lists(info, locale[name], language), strict=True):
+            assert pages.section(text, title) == entries, f"{name}: {title}; --renew-golden writes it"
         for title in HEADINGS[language]:
             assert len(pages.section(text, title)) > 20, f"{name}: {title}"
 
@@ -110,6 +112,20 @@ def test_every_help_page_has_a_picture_that_is_there(infos: dict[str, Any], lang
         for told, link in found:
             assert len(told) >= 5, f"{name}: {link} needs words for those who do not see it"
             assert (pages.DOCS / link).is_file(), f"{name}: {link}"
+
+
+@pytest.mark.parametrize("language", pages.LANGUAGES)
+def test_messages_that_a_page_quotes_are_those_of_the_nodes(infos: dict[str, Any], language: str) -> None:
+    """Whoever has an error before them searches for its words."""
+    files = [path for folder in ("nodes", "idfsr_core") for path in (pages.ROOT / folder).rglob("*.py")]
+    code = "\n".join(path.read_text(encoding="utf-8") for path in files)
+    quoted = 0
+    for name in infos:
+        for message in MESSAGE.findall(" ".join(TROUBLE.findall(page(name, language)))):
+            for part in filter(None, re.split(r"\.\.\.|: |, | and | ?\d+(?:x\d+)? ?", message)):
+                assert part.strip() in code, f"{name}: {message}"
+                quoted += 1
+    assert quoted > 30
 
 
 @pytest.mark.parametrize("language", pages.LANGUAGES)
