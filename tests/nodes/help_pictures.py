@@ -2,7 +2,8 @@
 
     python -m tests.nodes.help_pictures
 
-Needs no ComfyUI; takes a few minutes on two cores. No words are written on them: the pages are in two languages.
+Needs no ComfyUI; takes a few minutes on two cores. No words are added: the pages are in two languages. The help panel
+is about 280 pixels wide, so there are few columns.
 """
 
 from __future__ import annotations
@@ -107,7 +108,7 @@ def finding(pack: Pack, group: Tensor, portrait: Tensor, analyzer: Any, done: di
     return {
         "load-face-analyzer": row(panel(portrait[0], 256), panel(big[0], 256)),
         "detect-faces": panel(done["numbered"][0], 352),
-        "select-face": row(panel(done["numbered"][0], 220), boxed(group[0], chosen, 220)),
+        "select-face": column(panel(done["numbered"][0], 220), boxed(group[0], chosen, 220)),
         "crop-face": row(boxed(group[0], chosen, SIDE), panel(done["crop"][0])),
     }
 
@@ -122,7 +123,7 @@ def restoring(references: Tensor, small: Tensor, truth: Tensor, done: dict[str, 
         "load-model": row(pixels, result),
         "mask-face": row(crop, mask, masked),
         "warp-reference": column(row(*(panel(each, 96) for each in references)), row(crop, warped)),
-        "restore-face": row(masked, warped, result, real),
+        "restore-face": column(row(masked, warped), row(result, real)),
     }
 
 
@@ -131,7 +132,7 @@ def pasting(group: Tensor, pasted: Tensor) -> dict[str, np.ndarray]:
     zoom = pasted.shape[2] / group.shape[2]
     top, bottom, left, right = 46, 112, 76, 186
     after = pasted[0, round(top * zoom) : round(bottom * zoom), round(left * zoom) : round(right * zoom)]
-    return {"paste-face": row(panel(group[0, top:bottom, left:right], 236), panel(after, 236))}
+    return {"paste-face": column(panel(group[0, top:bottom, left:right], 236), panel(after, 236))}
 
 
 def people(pack: Pack, references: Tensor, done: dict[str, Any], model: Any, analyzer: Any) -> dict[str, np.ndarray]:
