@@ -8,9 +8,8 @@ from comfy_api.latest import io, ui
 
 from ..idfsr_core.damage import Damage
 from . import bridge
-from .restoration import LARGEST_SEED
 from .sockets import Analyzer, IDFSRAnalyzer
-from .telling import SHOWN
+from .telling import LARGEST_SEED, SHOWN
 
 if TYPE_CHECKING:
     from torch import Tensor

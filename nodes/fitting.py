@@ -10,6 +10,7 @@ from comfy_api.latest import io, ui
 from . import bridge
 from .identity import CATEGORY, photo_inputs, photos_of
 from .sockets import IDFSRIdentity, IDFSRModel, Model
+from .telling import LARGEST_SEED
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -53,9 +54,9 @@ class IDFSRFitIdentity(io.ComfyNode):
                     "seed",
                     default=0,
                     min=0,
-                    max=2**63 - 1,
+                    max=LARGEST_SEED,
                     control_after_generate=io.ControlAfterGenerate.fixed,
-                    tooltip="Seed of all draws, 0 to 2^63 - 1: noise, order, and which photo is kept out.",
+                    tooltip="Seed of all draws, 0 to 9007199254740991: noise, order, and which photo is kept out.",
                 ),
                 io.Float.Input(
                     "learning_rate",

@@ -11,7 +11,7 @@ from comfy_api.latest import io, ui
 from ..idfsr_core.options import COLOUR_METHODS, SCHEDULERS, RestoreOptions
 from . import bridge
 from .sockets import Alignments, IDFSRAlignment, IDFSRIdentity, IDFSRModel, Model
-from .telling import SHOWN, batch_text
+from .telling import LARGEST_SEED, SHOWN, batch_text
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from ..idfsr_core.identity.embedding import IdentityEmbedding
 
 _USUAL = RestoreOptions()
-LARGEST_SEED = 2**53 - 1  # what the browser's numbers hold exactly
 _OTHER_ENCODER = (
     "encode the photos with the analyzer of this model (Load Face Analyzer: compact), or load another model"
 )

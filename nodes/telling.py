@@ -1,4 +1,4 @@
-"""Texts about a batch, short enough to be read."""
+"""What nodes share towards the user: limits of their widgets, and texts about a batch, short enough to be read."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ from collections.abc import Sequence
 
 SHOWN = 8
 """Pictures that a node shows of a batch; its outputs have them all."""
+LARGEST_SEED = 2**53 - 1
+"""What the browser's numbers hold exactly."""
 _LINES = 20
 
 
