@@ -48,9 +48,9 @@ def base(checkout: Checkout, archive: Path, tmp_path_factory: pytest.TempPathFac
     return base
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def server(checkout: Checkout, base: Path) -> Iterator[Server]:
-    """A running server with this pack alone."""
+    """A running server with this pack alone; it ends with the last test of this folder."""
     server = Server(checkout, base)
     try:
         yield server.start()

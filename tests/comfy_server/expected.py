@@ -6,7 +6,7 @@ the nodes make of it; the two ways must meet.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import hashlib
 from dataclasses import replace
 from typing import Any
 
@@ -29,11 +29,12 @@ from idfsr_core.options import RestoreOptions
 from idfsr_core.pasting import PasteLook, paste_faces, pasted_size
 from idfsr_core.references import PreparedReferences, embed_face, prepare_references
 from idfsr_core.restoration import restore_image
-from idfsr_core.steps import align, lr_size
+from idfsr_core.steps import align, lr_size, make_mask
 
 from .client import Prompt
 
 PICTURES = {"small portrait": samples.small_portrait, "group": lambda _: samples.group(), "frames": samples.frames}
+MASK = ("mode", "grow", "feather", "forehead")
 
 
 class UnknownNodeError(Exception):
@@ -64,18 +65,33 @@ class OneFace:
         raise NotImplementedError
 
 
+class Core:
+    """A bundle, and what was already worked out with it: several prompts have the same people."""
+
+    def __init__(self, bundle: Bundle) -> None:
+        self.bundle = bundle
+        self._prepared: dict[bytes, PreparedReferences] = {}
+
+    def prepare(self, pictures: Tensor) -> PreparedReferences:
+        """Photos [B, 3, H, W] of one person."""
+        key = hashlib.sha256(pictures.contiguous().numpy().tobytes()).digest()
+        if key not in self._prepared:
+            named = ((f"photo {index}", picture) for index, picture in enumerate(pictures.split(1)))
+            self._prepared[key] = prepare_references(self.bundle.analyzer, self.bundle.encoder, named)
+        return self._prepared[key]
+
+
 class Expected:
     """Pictures of a prompt by the core.
 
     Args:
         prompt: in API form.
-        bundle: the shipped one.
-        known: links whose values come from elsewhere, such as from the server, by (node id, output).
+        core: the shipped bundle.
     """
 
-    def __init__(self, prompt: Prompt, bundle: Bundle, known: Mapping[tuple[str, int], Tensor] | None = None) -> None:
-        self.prompt, self.bundle = prompt, bundle
-        self._values: dict[tuple[str, int], Any] = dict(known or {})
+    def __init__(self, prompt: Prompt, core: Core) -> None:
+        self.prompt, self.core, self.bundle = prompt, core, core.bundle
+        self._values: dict[tuple[str, int], Any] = {}
 
     def image(self, link: list[Any]) -> Tensor:
         """An IMAGE output as [B, 3, H, W].
@@ -133,6 +149,19 @@ class Expected:
     def _CropFace(self, inputs: dict[str, Any]) -> tuple[None, tuple[Alignment | None, ...]]:
         return None, tuple(face and align(face) for face in self._value(inputs["face"]))
 
+    def _MaskFace(self, inputs: dict[str, Any]) -> tuple[None, Tensor]:
+        if "mask" in inputs:
+            raise UnknownNodeError("Mask Face with a mask")
+        crop = self.prompt[inputs["crop"][0]]["inputs"]
+        options = RestoreOptions(**{f"mask_{name}": inputs[name] for name in MASK})
+        masks = []
+        for face, place in zip(self._value(inputs["face"]), self._value(inputs["alignment"]), strict=True):
+            if face is None:
+                raise UnknownNodeError("a picture without a face")
+            points = torch.as_tensor(place.to_crop(face.landmarks), dtype=torch.float32)[None]
+            masks.append(make_mask(points, place.size / lr_size(place, crop["scale"] or None), options, place.size))
+        return None, torch.cat(masks)
+
     def _EncodeIdentity(self, inputs: dict[str, Any]) -> tuple[IdentityEmbedding]:
         return (self._prepared(inputs, "references").identity,)
 
@@ -148,24 +177,24 @@ class Expected:
         crop = self.prompt[inputs["crop"][0]]["inputs"]
         pictures, faces = self._value(crop["image"]), self._value(crop["face"])
         options, references = self._options(inputs), self._references(inputs)
-        identity = self._value(inputs["identity"])
-        restored = [
-            restore_image(self.bundle, picture, references, options, identity, analyzer=OneFace(face)).crop
-            for picture, face in zip(pictures.split(1), faces, strict=True)
-            if face is not None
-        ]
+        identity, restored = self._value(inputs["identity"]), []
+        for picture, face in zip(pictures.split(1), faces, strict=True):
+            if face is None:
+                raise UnknownNodeError("a picture without a face")
+            restored.append(
+                restore_image(self.bundle, picture, references, options, identity, analyzer=OneFace(face)).crop
+            )
         return (torch.cat(restored),)
 
     def _PasteFace(self, inputs: dict[str, Any]) -> tuple[Tensor]:
-        if "mask" in inputs:
-            raise UnknownNodeError("a mask to paste with")
+        masks = self._value(inputs["mask"]) if "mask" in inputs else None
         images, crops = self._value(inputs["image"]), self._value(inputs["crop"])
         places = self._value(inputs["alignment"])
         size = pasted_size(places, (images.shape[-1], images.shape[-2]), crops.shape[-1], inputs["enlarge"] or None)
         look = PasteLook(feather=inputs["feather"], colour=inputs["colour_match"])
         told = self.prompt[inputs["alignment"][0]]["inputs"]["scale"] or None
         scales = [1.0 if place is None else place.size / lr_size(place, told) for place in places]
-        pairs = paste_faces(images, crops, places, size, look, scales=scales)
+        pairs = paste_faces(images, crops, places, size, look, masks, scales)
         return (torch.cat([image for image, _ in pairs]),)
 
     def _ImageUpscaleWithModel(self, inputs: dict[str, Any]) -> tuple[Tensor]:
@@ -176,18 +205,14 @@ class Expected:
 
     def _prepared(self, inputs: dict[str, Any], prefix: str) -> PreparedReferences:
         links = [link for name, link in sorted(inputs.items()) if name.startswith(f"{prefix}.")]
-        return self._prepare(torch.cat([self._value(link) for link in links]))
-
-    def _prepare(self, pictures: Tensor) -> PreparedReferences:
-        named = ((f"photo {index}", picture) for index, picture in enumerate(pictures.split(1)))
-        return prepare_references(self.bundle.analyzer, self.bundle.encoder, named)
+        return self.core.prepare(torch.cat([self._value(link) for link in links]))
 
     def _references(self, inputs: dict[str, Any]) -> PreparedReferences | None:
         if "warped" not in inputs:
             return None
         warp = self.prompt[inputs["warped"][0]]["inputs"]
         pictures = self._value(warp["references"])
-        return self._prepare(pictures if warp["choose"] == "best" else pictures[warp["index"]][None])
+        return self.core.prepare(pictures if warp["choose"] == "best" else pictures[warp["index"]][None])
 
     def _options(self, inputs: dict[str, Any]) -> RestoreOptions:
         """Of one Restore Face and the nodes before it."""
@@ -199,7 +224,7 @@ class Expected:
         usual = RestoreOptions()
         return RestoreOptions(
             **{name: inputs[name] for name in names},
-            **{f"mask_{name}": mask[name] for name in ("mode", "grow", "feather", "forehead")},
+            **{f"mask_{name}": mask[name] for name in MASK},
             scale=crop["scale"] or None,
             warp_method=warp.get("method", usual.warp_method),
             reference_warp=warp.get("method", usual.reference_warp),
