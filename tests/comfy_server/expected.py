@@ -201,6 +201,24 @@ class Expected:
         """What the upscaler of :mod:`tests.comfy_server.checkpoints` does."""
         return (torch.nn.functional.interpolate(self._value(inputs["image"]), scale_factor=4, mode="nearest"),)
 
+    def _ImageBlend(self, inputs: dict[str, Any]) -> tuple[Tensor]:
+        first, second = self._value(inputs["image1"]), self._value(inputs["image2"])
+        if inputs["blend_mode"] != "normal" or first.shape != second.shape:
+            raise UnknownNodeError("this blend")
+        return (torch.lerp(first, second, inputs["blend_factor"]),)
+
+    def _BatchImagesNode(self, inputs: dict[str, Any]) -> tuple[Tensor]:
+        images = [self._value(link) for name, link in inputs.items() if name.startswith("images.")]
+        if len({image.shape[1:] for image in images}) > 1:
+            raise UnknownNodeError("a batch of several sizes")
+        return (torch.cat(images),)
+
+    def _ImageStitch(self, inputs: dict[str, Any]) -> tuple[Tensor]:
+        """The lower right part alone: the other is resized by a filter of ComfyUI's own."""
+        if inputs["direction"] not in ("left", "up"):
+            raise UnknownNodeError("this stitch")
+        return (self._value(inputs["image1"]),)
+
     # --- helpers ------------------------------------------------------------------------------------------------------
 
     def _prepared(self, inputs: dict[str, Any], prefix: str) -> PreparedReferences:
