@@ -40,7 +40,10 @@ window.idfsr = {
       title: document.title,
       nodes: this.nodes().map(this.describe),
       missing_nodes: (stores.get("missingNodesError").missingNodesError?.nodeTypes ?? []).map((it) => it.type ?? it),
-      missing_models: (stores.get("missingModel").missingModelCandidates ?? []).map((it) => String(it.nodeType)),
+      missing_models: (stores.get("missingModel").missingModelCandidates ?? []).map((it) => ({
+        node: it.nodeType,
+        address: it.url ?? "",
+      })),
       missing_media: (stores.get("missingMedia").missingMediaCandidates ?? []).map((it) => String(it.name)),
       errors: [errors.lastNodeErrors, errors.lastExecutionError, errors.lastPromptError].filter(Boolean),
     }

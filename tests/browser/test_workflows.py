@@ -46,7 +46,8 @@ def test_a_workflow_loads_whole(comfy: Frontend, name: str) -> None:
     assert state["missing_nodes"] == []
     assert state["missing_media"] == []
     assert state["errors"] == []
-    assert set(state["missing_models"]) <= allowed
+    assert {model["node"] for model in state["missing_models"]} <= allowed
+    assert all(model["address"].startswith("https://") for model in state["missing_models"]), "no download is offered"
     assert {node["type"] for node in state["nodes"] if node["red"]} <= allowed
     assert comfy.page.get_by_test_id("error-overlay").count() == bool(state["missing_models"])
     assert [fault for node in state["nodes"] if node["type"] not in allowed for fault in wrong_choices(node)] == []
