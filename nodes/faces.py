@@ -52,10 +52,11 @@ class IDFSRDetectFaces(io.ComfyNode):
                 IDFSRAnalyzer.Input(
                     "analyzer", tooltip="From Load Face Analyzer: finds the faces and their landmarks."
                 ),
-                io.BoundingBox.Input(
+                # Not io.BoundingBox, whose input declares a box of 512 x 512 pixels as its default: tools that fill in
+                # defaults, such as comfy-cli's conversion to API form, would send it.
+                io.Custom("BOUNDING_BOX").Input(
                     "bounding_box",
                     optional=True,
-                    force_input=True,
                     tooltip=(
                         "Instead of searching: the face is in this box, in pixels of the picture. One box or one list "
                         "for all pictures, or a list for each. The numbers follow the order of the boxes."
@@ -209,8 +210,8 @@ class IDFSRSelectFace(io.ComfyNode):
                     advanced=True,
                     tooltip=(
                         "For video: follow the face from frame to frame and smooth its place over so many frames (0 "
-                        "to 30, a standard deviation). 1 to 3 calm the jitter, more blur a talking mouth. Gaps of up "
-                        "to 3 frames are filled. 0 takes each picture by itself."
+                        "to 30, a standard deviation). 0.5 suits a face that moves fast, 1 to 3 one that keeps still; "
+                        "more than fits blurs it. Gaps of up to 3 frames are filled. 0 takes each picture by itself."
                     ),
                 ),
                 io.Float.Input(
@@ -221,8 +222,9 @@ class IDFSRSelectFace(io.ComfyNode):
                     step=0.05,
                     advanced=True,
                     tooltip=(
-                        'For "like identity": a face less similar than this is not the person (cosine, -1 to 1; tiny '
-                        "faces of the right person have 0.1 to 0.5). -1 takes the likest, whoever it is."
+                        'For "like identity": a face less similar than this is not the person (cosine, -1 to 1). Other '
+                        "people can reach 0.6 with the compact analyzer: look at `why` before you set it. -1 takes the "
+                        "likest, whoever it is."
                     ),
                 ),
             ],

@@ -21,7 +21,6 @@ WIDGETS = {
     "BOOLEAN": WIDGET | {"label_on", "label_off"},
     "STRING": WIDGET | {"multiline", "placeholder", "dynamic_prompts"},
     "COMBO": (WIDGET | {"control_after_generate", "upload", "image_folder", "remote", "options"}) - {"force_input"},
-    "BOUNDING_BOX": (COMMON | {"default", "socketless", "component", "force_input"}) - {"advanced", "lazy"},
 }
 SPELT = {
     "force_input": "forceInput",
@@ -32,7 +31,6 @@ SPELT = {
 STARTING = {
     "COMBO": {"multiselect": False},
     "STRING": {"multiline": False},
-    "BOUNDING_BOX": {"socketless": True, "default": {"x": 0, "y": 0, "width": 512, "height": 512}},
 }
 
 
@@ -300,7 +298,7 @@ def node_info(node: type[ComfyNode]) -> dict[str, Any]:
 KINDS = {
     "Int": "INT", "Float": "FLOAT", "Boolean": "BOOLEAN", "String": "STRING", "Combo": "COMBO", "Image": "IMAGE",
     "Mask": "MASK", "Latent": "LATENT", "Model": "MODEL", "Vae": "VAE", "Conditioning": "CONDITIONING",
-    "BoundingBox": "BOUNDING_BOX", "UpscaleModel": "UPSCALE_MODEL", "AnyType": "*",
+    "UpscaleModel": "UPSCALE_MODEL", "AnyType": "*",
 }  # fmt: skip
 
 io = SimpleNamespace(
