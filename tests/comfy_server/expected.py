@@ -22,14 +22,16 @@ from idfsr_core.degrading import spoil
 from idfsr_core.face_rule import FaceRule
 from idfsr_core.faces.face import Face
 from idfsr_core.fitting import FittingSettings, fit_identity
+from idfsr_core.frames import CROP
 from idfsr_core.geometry import Alignment
 from idfsr_core.identity.embedding import IdentityEmbedding, similarity
+from idfsr_core.images import up
 from idfsr_core.looking import look_at_all, search
 from idfsr_core.options import RestoreOptions
 from idfsr_core.pasting import PasteLook, paste_faces, pasted_size
 from idfsr_core.references import PreparedReferences, embed_face, prepare_references
 from idfsr_core.restoration import restore_image
-from idfsr_core.steps import align, lr_size, make_mask
+from idfsr_core.steps import align, low_resolution_face, lr_size, make_mask
 
 from .client import Prompt
 
@@ -110,6 +112,8 @@ class Expected:
                 raise UnknownNodeError(node["class_type"])
             for output, value in enumerate(make(node["inputs"])):
                 self._values[key[0], output] = value
+        if self._values[key] is None:
+            raise UnknownNodeError(f"output {key[1]} of {self.prompt[key[0]]['class_type']}")
         return self._values[key]
 
     # --- nodes: each takes the inputs of the prompt and gives its outputs, as far as they are needed ------------------
@@ -146,8 +150,14 @@ class Expected:
 
         return (choose_faces(self._value(inputs["faces"]), rule, like if "identity" in inputs else None).faces,)
 
-    def _CropFace(self, inputs: dict[str, Any]) -> tuple[None, tuple[Alignment | None, ...]]:
-        return None, tuple(face and align(face) for face in self._value(inputs["face"]))
+    def _CropFace(self, inputs: dict[str, Any]) -> tuple[Tensor | None, tuple[Alignment | None, ...]]:
+        faces, scale = self._value(inputs["face"]), inputs["scale"] or None
+        places = tuple(face and align(face) for face in faces)
+        if None in places:
+            return None, places
+        images = self._value(inputs["image"]).split(1)
+        small = (low_resolution_face(image, place, scale) for image, place in zip(images, places, strict=True))
+        return torch.cat([up(lr, CROP).clamp(0, 1) for lr in small]), places
 
     def _MaskFace(self, inputs: dict[str, Any]) -> tuple[None, Tensor]:
         if "mask" in inputs:
