@@ -53,10 +53,12 @@ class IDFSRDetectFaces(io.ComfyNode):
                     "analyzer", tooltip="From Load Face Analyzer: finds the faces and their landmarks."
                 ),
                 # Not io.BoundingBox, whose input declares a box of 512 x 512 pixels as its default: tools that fill in
-                # defaults, such as comfy-cli's conversion to API form, would send it.
+                # defaults, such as comfy-cli's conversion to API form, would send it. Without forceInput the page would
+                # make a widget of it, and a box would always be given.
                 io.Custom("BOUNDING_BOX").Input(
                     "bounding_box",
                     optional=True,
+                    extra_dict={"forceInput": True},
                     tooltip=(
                         "Instead of searching: the face is in this box, in pixels of the picture. One box or one list "
                         "for all pictures, or a list for each. The numbers follow the order of the boxes."
