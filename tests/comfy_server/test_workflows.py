@@ -54,24 +54,11 @@ def make_files(workflow: dict[str, Any], models: Path) -> None:
 
 def to_prompt(workflow: dict[str, Any], client: Client) -> Prompt:
     """In API form, by comfy-cli, with fewer steps where many take long."""
-    info = client.object_info()
-    prompt = convert_ui_to_api(workflow, info)
+    prompt = convert_ui_to_api(workflow, client.object_info())
     for node in prompt.values():
         limits = FEWER.get(node["class_type"], {})
         node["inputs"] |= {name: min(node["inputs"][name], most) for name, most in limits.items()}
-        leave_sockets_open(node["inputs"], info[node["class_type"]]["input"])
     return prompt
-
-
-def leave_sockets_open(inputs: dict[str, Any], schema: dict[str, Any]) -> None:
-    """Take out defaults of inputs that are sockets only: the browser sends nothing for them, comfy-cli 1.23 does.
-
-    ComfyUI gives every BOUNDING_BOX input a default (512x512 pixels), those with forceInput too.
-    """
-    for name, spec in (schema.get("optional") or {}).items():
-        forced = len(spec) > 1 and spec[1].get("forceInput")
-        if forced and name in inputs and not isinstance(inputs[name], list):
-            del inputs[name]
 
 
 def run_workflow(path: Path, server: Server, client: Client) -> tuple[Prompt, Run]:
