@@ -8,7 +8,7 @@ joins the results.
 examples:
   python -m idfsr_core pretrain denoiser --data faces/ --output runs/denoiser --steps 4000 --batch 16
   accelerate launch -m idfsr_core pretrain denoiser --data faces/ --output runs/denoiser --workers 4
-  python -m idfsr_core pretrain denoiser --data faces/ --output runs/paper --start noise
+  python -m idfsr_core pretrain denoiser --data faces/ --output runs/paper --config paper
   python -m idfsr_core pretrain encoder --data faces/ --teacher packs/edge_xs --output runs/encoder
   python -m idfsr_core pretrain analyzer --data faces/ --scenes scenes/ --teacher pfld.onnx --output runs/analyzer
   python -m idfsr_core pretrain bundle runs/denoiser runs/encoder/encoder-training.safetensors \\
@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import argparse
 import json
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -27,15 +28,15 @@ from . import common
 
 if TYPE_CHECKING:
     from ..bundle import Bundle, ModelCard
-    from ..diffusion.config import DenoiserConfig
     from ..pretraining.data import FaceLibrary
     from ..pretraining.losses import EncoderLoss
+    from ..pretraining.recipes import Recipe
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """One sub-command per part, and one that joins them."""
     parts = parser.add_subparsers(metavar="PART", required=True, dest="part")
-    _add_denoiser(_training(parts, "denoiser", "the diffusion network", steps=4000, batch=16))
+    _add_denoiser(_training(parts, "denoiser", "the diffusion network"))
     _add_encoder(_training(parts, "encoder", "the identity encoder, by another encoder", steps=5000, batch=64))
     _add_analyzer(_training(parts, "analyzer", "the face finder and its landmarks", steps=3000, batch=32))
     what = "join trained parts into one bundle; where two hold a part, the later one counts"
@@ -50,22 +51,32 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     join.add_argument("--card", metavar="JSON", help="file with the model card: name, data, metrics, training, notes")
 
 
-def _training(parts, name: str, what: str, *, steps: int, batch: int) -> argparse.ArgumentParser:
-    """What all three trainings take."""
+def _training(
+    parts, name: str, what: str, *, steps: int | None = None, batch: int | None = None
+) -> argparse.ArgumentParser:
+    """What all three trainings take; steps and batch of None are a recipe's."""
     parser = parts.add_parser(name, help=f"train {what}", description=f"Train {what}. See `pretrain --help` too.")
     parser.add_argument("--data", metavar="FOLDER", required=True, help="the faces")
     parser.add_argument("--output", metavar="DIR", required=True, help="checkpoints, log and the trained part")
-    parser.add_argument("--steps", type=int, default=steps, metavar="N", help=f"updates in all (default: {steps})")
-    parser.add_argument("--batch", type=int, default=batch, metavar="N", help=f"faces per update (default: {batch})")
+    parser.add_argument(
+        "--steps", type=int, default=steps, metavar="N", help=f"updates in all (default: {_usual(steps)})"
+    )
+    parser.add_argument(
+        "--batch", type=int, default=batch, metavar="N", help=f"faces per update (default: {_usual(batch)})"
+    )
     parser.add_argument("--seed", type=int, default=0, metavar="N", help="seed of weights and draws (default: 0)")
     return parser
 
 
+def _usual(value: int | None) -> str:
+    return "the recipe's" if value is None else str(value)
+
+
 def _add_denoiser(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
-    text = "where sampling begins: our composite, or the paper's pure noise (default: composite)"
-    add("--start", choices=("composite", "noise"), default="composite", help=text)
-    add("--rate", type=float, default=4e-4, metavar="R", help="highest learning rate (default: 4e-4)")
+    text = "recipe by name (compact, paper, ablations: see idfsr_core/pretraining/configs) or .json file"
+    add("--config", default="compact", metavar="NAME", help=f"{text} (default: compact)")
+    add("--rate", type=float, metavar="R", help="highest learning rate (default: the recipe's)")
     add("--minutes", type=float, metavar="M", help="stop after so long, with a checkpoint (default: never)")
     add("--precision", choices=("no", "bf16", "fp16"), default="bf16", help="mixed precision (default: bf16)")
     add("--workers", type=int, default=1, metavar="N", help="processes that draw batches (default: 1)")
@@ -148,14 +159,15 @@ def _denoiser(args: argparse.Namespace) -> int:
     # operators, and diffusers stumbles over a torchvision that does not import.
     loss = _identity_loss(args.identity_weights)
     from ..bundle import load_bundle
-    from ..pretraining.batches import BatchMaker, BatchSettings
+    from ..pretraining.batches import BatchMaker
     from ..pretraining.export import export_bundle
     from ..pretraining.loop import PretrainSettings, pretrain
 
+    recipe = recipe_of(args)
     settings = PretrainSettings(
         output=Path(args.output),
-        steps=args.steps,
-        learning_rate=args.rate,
+        **asdict(recipe.training),
+        losses=recipe.losses,
         seed=args.seed,
         precision=args.precision,
         workers=args.workers,
@@ -163,8 +175,9 @@ def _denoiser(args: argparse.Namespace) -> int:
     )
     bundle = load_bundle(args.bundle)
     library = annotated(library_of(args, bundle), bundle, settings.output / "cache")
-    config = denoiser_config(args.start, bundle.encoder.dim)
-    maker = BatchMaker(library, BatchSettings(size=config.size, batch=args.batch), args.seed)
+    config = replace(recipe.denoiser, identity_dim=bundle.encoder.dim)
+    aims = library.embedded(loss.encoder.embed) if loss else None
+    maker = BatchMaker(library, replace(recipe.batches, size=config.size), args.seed, aims)
     pretrain(config, maker, settings, loss)
     path = export_bundle(settings.output / "denoiser.safetensors", [settings.output])
     print(f"{path}: trained on {len(library)} photos of {len(library.names)} people")
@@ -181,12 +194,15 @@ def annotated(library: FaceLibrary, bundle: Bundle, cache: Path) -> FaceLibrary:
     )
 
 
-def denoiser_config(start: str, identity_dim: int) -> DenoiserConfig:
-    """The compact model, or the paper's form of it."""
-    from ..diffusion.config import DenoiserConfig
+def recipe_of(args: argparse.Namespace) -> Recipe:
+    """The recipe named by ``--config``, with what else the command line says."""
+    from ..pretraining.recipes import read_recipe
 
-    noise = 1.0 if start == "noise" else DenoiserConfig().start_noise
-    return DenoiserConfig(start=start, start_noise=noise, identity_dim=identity_dim)
+    recipe = read_recipe(args.config)
+    said = {"steps": args.steps, "learning_rate": args.rate}
+    training = replace(recipe.training, **{name: value for name, value in said.items() if value is not None})
+    batches = recipe.batches if args.batch is None else replace(recipe.batches, batch=args.batch)
+    return replace(recipe, training=training, batches=batches)
 
 
 def _identity_loss(weights: str | None) -> EncoderLoss | None:

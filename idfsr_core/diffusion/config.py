@@ -33,6 +33,8 @@ class DenoiserConfig:
     """Length of the identity vector."""
     identity_tokens: int = 4
     """Tokens that the identity vector becomes."""
+    identity_maps: int = 8
+    """Maps over the aligned face that the identity vector draws by itself, as eigenfaces do, for the UNet to see."""
     style_dim: int = 96
     """Length of the style vector that enters the adaptive group norm."""
     photo_channels: int = 48

@@ -17,6 +17,7 @@ from .conditioning import Conditioning
 from .config import DenoiserConfig
 
 _SCALE_FEATURES = 8
+_MAP_SIDE = 16  # cells of an identity map
 
 
 class PhotoReader(nn.Module):
@@ -98,9 +99,12 @@ class Denoiser(nn.Module):
         self.photo_reader = PhotoReader(config)
         self.reference_picker = ReferencePicker(config)
         self.identity_tokens = nn.Linear(config.identity_dim, config.identity_tokens * config.token_dim)
+        self.identity_maps = nn.Linear(config.identity_dim, config.identity_maps * _MAP_SIDE**2)
         self.token_kind = nn.Parameter(torch.randn(3, config.token_dim) * 0.02)
         self.no_photo = nn.Parameter(torch.randn(config.token_dim) * 0.02)
-        self.unet = _make_unet(config, in_channels=17 * cells + config.photo_channels, out_channels=8 * cells)
+        self.unet = _make_unet(
+            config, in_channels=17 * cells + config.photo_channels + config.identity_maps, out_channels=8 * cells
+        )
         self.head = nn.Sequential(
             nn.Conv2d(8 + 3 + 3 + 3 + 1, 24, 3, padding=1), nn.SiLU(), nn.Conv2d(24, 3, 3, padding=1)
         )
@@ -133,17 +137,25 @@ class Denoiser(nn.Module):
         tokens, vector = self._read(cond)
         style = (cond.style * 2 - 1) * cond.style_coverage
         pictures = torch.cat([x, base, lr, style, picked_detail * 2, cond.mask, cond.style_coverage], 1)
-        grid = torch.cat([F.pixel_unshuffle(pictures, self.config.patch), picked], 1)
+        grid = torch.cat([F.pixel_unshuffle(pictures, self.config.patch), picked, self._maps(cond, picked)], 1)
         out = self.unet(grid, time * 1000, tokens, class_labels=vector).sample
         fine = _without_grid(F.pixel_shuffle(out, self.config.patch), self.config.patch)
         return base + self.head(torch.cat([fine, x - base, base, picked_detail * 2, cond.mask], 1)).float()
+
+    def _maps(self, cond: Conditioning, like: Tensor) -> Tensor:
+        """What the identity vector draws, [B, identity_maps, ...] of the size of ``like``."""
+        maps = self.identity_maps(self._vector(cond)).unflatten(1, (-1, _MAP_SIDE, _MAP_SIDE))
+        return F.interpolate(maps, size=like.shape[-2:], mode="bilinear", align_corners=False)
+
+    def _vector(self, cond: Conditioning) -> Tensor:
+        """The identity vector [B, D] with entries of unit variance, as other inputs have."""
+        return cond.identity * self.config.identity_dim**0.5
 
     def _read(self, cond: Conditioning) -> tuple[Tensor, Tensor]:
         """Cross-attention tokens [B, N, token_dim] and the vector of the adaptive group norm."""
         batch, places = cond.reference_valid.shape
         style, style_vector = self.photo_reader(cond.style, cond.style_coverage)
-        # Unit vectors have entries near 1/sqrt(D): brought to unit variance, as other inputs of the network are.
-        identity = cond.identity * self.config.identity_dim**0.5
+        identity = self._vector(cond)
         named = self.identity_tokens(identity).unflatten(1, (self.config.identity_tokens, -1))
         tokens = [named + self.token_kind[0], style + self.token_kind[1]]
         if places:

@@ -18,8 +18,8 @@ class PoolingSettings:
     """How photos are weighted and strangers told.
 
     The thresholds were read off the 64 validation people, 200 draws each, one photo of somebody else among five (four
-    own ones): with the compact encoder it alone was dropped in 79%, kept in 12%, and without a stranger an own photo
-    was dropped in 8%; with EdgeFace-XS and mbf_y1 98% or more, at most 1%, and at most .5%.
+    own ones): with the compact encoder it alone was dropped in 82%, kept in 12%, and without a stranger an own photo
+    was dropped in 6%; with EdgeFace-XS and mbf_y1 98% or more, at most 1%, and at most .5%.
     """
 
     stranger: float = 0.2

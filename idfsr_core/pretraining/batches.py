@@ -32,10 +32,10 @@ class BatchSettings:
     degradations: dict[str, float] = field(default_factory=lambda: {"area": 0.5, "bicubic": 0.25, "blind": 0.25})
     references: int = 1  # reference photos at most; with more the compact model averages them, and blurs
     choice: int = 4  # photos of the person that style and references are chosen among
-    style_other: float = 0.15  # style photo of somebody else: identity must come from vector and references
+    style_other: float = 0.3  # style photo of somebody else: identity must come from vector and references
     style_none: float = 0.03  # no style photo
     identity_none: float = 0.05  # no identity vector
-    references_none: float = 0.2  # no reference photos
+    references_none: float = 0.4  # no reference photos
     identity_truth: float = 0.2  # the vector is that of the face itself, else the mean of the person's other photos
     best_style: float = 0.8  # style and references are the best of the choice by landmarks, else random ones
     warp_tps: float = 0.0  # the style photo is warped by a thin-plate spline, else by a similarity
@@ -58,15 +58,27 @@ class Batch:
     target: Tensor  # [B, 3, S, S] 0..1
     keypoints: Tensor  # [B, 5, 2] true keypoints in the crop, for identity losses
     exact: bool  # the LR pixels are free of noise: a result has to agree with them
+    aim: Tensor | None = None  # [B, D] the identity vector as the loss's encoder sees it; zero where there is none
 
 
 class BatchMaker:
-    """Draws batches from an annotated library (with landmarks and embeddings)."""
+    """Draws batches from an annotated library (with landmarks and embeddings).
 
-    def __init__(self, library: FaceLibrary, settings: BatchSettings, seed: int = 0) -> None:
+    Args:
+        library: the photos; their embeddings are what the denoiser is given.
+        settings: what the batches are made of.
+        seed: equal seeds give equal batches.
+        aims: [N, D] the photos' unit embeddings by the encoder of the identity loss; its aim is pooled like the vector.
+    """
+
+    def __init__(
+        self, library: FaceLibrary, settings: BatchSettings, seed: int = 0, aims: np.ndarray | None = None
+    ) -> None:
         if library.landmarks is None or library.embeddings is None:
             raise ArgumentError("library", "no landmarks or embeddings", "call annotated() first")
-        self.library, self.settings, self.seed = library, settings, seed
+        if aims is not None and len(aims) != len(library):
+            raise ArgumentError("aims", f"{len(aims)} for {len(library)} photos", "give one embedding per photo")
+        self.library, self.settings, self.seed, self.aims = library, settings, seed, aims
         self.landmarks, self.embeddings = library.landmarks, library.embeddings
         people = library.people()
         self.several = [person for person in people if len(person) > 1]
@@ -101,9 +113,10 @@ class BatchMaker:
         mask = face_mask(found, self.settings.size, grow=float(rng.uniform(0.02, 0.12)))
         cond = Conditioning(
             lr=lr, mask=mask, **self._style(rng, drawn, mirror, found), **self._references(rng, drawn, mirror, found),
-            identity=torch.from_numpy(np.stack([item["identity"] for item in drawn])),
+            identity=_pooled(self.embeddings, drawn),
         )  # fmt: skip
-        return Batch(cond=cond, target=target, keypoints=keypoints, exact=kind != "blind")
+        aim = None if self.aims is None else _pooled(self.aims, drawn)
+        return Batch(cond=cond, target=target, keypoints=keypoints, exact=kind != "blind", aim=aim)
 
     def _draw(self, rng: np.random.Generator) -> dict:
         """Which photos one face is made of."""
@@ -143,12 +156,12 @@ class BatchMaker:
         return int(photos[np.argmin(self._misfit(target, photos))])
 
     def _identity(self, rng: np.random.Generator, target: int, others: np.ndarray) -> np.ndarray:
+        """The photos whose pooled embedding is given; none: no vector."""
         if rng.random() < self.settings.identity_none:
-            return np.zeros_like(self.embeddings[target])
+            return others[:0]
         if len(others) == 0 or rng.random() < self.settings.identity_truth:
-            return self.embeddings[target]
-        vector = self.embeddings[others[: int(rng.integers(1, 9))]].mean(0)
-        return vector / np.linalg.norm(vector)
+            return np.array([target])
+        return others[: int(rng.integers(1, 9))]
 
     def _found_landmarks(self, rng: np.random.Generator, landmarks: Tensor, scale: int) -> Tensor:
         """Landmarks as an analyzer finds them in an LR picture: displaced, noisy, and drawn towards the mean shape."""
@@ -202,6 +215,12 @@ def _crop_matrix(rng: np.random.Generator, size: int, scale: int) -> np.ndarray:
     linear = zoom * np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
     middle_in, middle_out = (PHOTO_SIZE - 1) / 2, (size - 1) / 2
     return np.column_stack([linear, middle_out + shift - linear @ [middle_in, middle_in]])
+
+
+def _pooled(embeddings: np.ndarray, drawn: list[dict]) -> Tensor:
+    """Unit mean embedding of each item's photos, [B, D]; zero where it has none."""
+    vectors = np.stack([embeddings[item["identity"]].sum(0) for item in drawn])
+    return torch.nn.functional.normalize(torch.from_numpy(vectors), dim=1)
 
 
 def _mirror_images(images: Tensor, mirror: np.ndarray) -> Tensor:

@@ -91,6 +91,16 @@ class FaceLibrary:
                 np.savez(file, **found)  # pyright: ignore[reportArgumentType]
         return replace(self, **found)
 
+    def embedded(self, embed: Callable[[Tensor, Tensor], Tensor], batch: int = 64) -> np.ndarray:
+        """The photos' embeddings [N, D] by ``embed`` (images [B, 3, 192, 192], keypoints [B, 5, 2]) -> [B, D]."""
+        parts = []
+        for start in range(0, len(self), batch):
+            indices = list(range(start, min(start + batch, len(self))))
+            with torch.no_grad():
+                found = embed(self.tensor(indices), torch.from_numpy(self.keypoints[indices]))
+            parts.append(found.float().cpu().numpy())
+        return np.concatenate(parts)
+
     def _digest(self, label: str) -> str:
         digest = hashlib.sha256(label.encode())
         digest.update(np.ascontiguousarray(self.keypoints).tobytes())

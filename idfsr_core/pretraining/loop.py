@@ -140,7 +140,8 @@ def _train_step(
         x = _on_its_own_path(denoiser, cond, noise, time_)
         estimate = model(x, time_, cond).float()
         lr = cond.lr * 2 - 1 if batch.exact else None
-        terms = reconstruction_loss(estimate, target, keypoints, lr, settings.losses, encoder, generator)
+        aim = None if batch.aim is None else batch.aim.to(device)
+        terms = reconstruction_loss(estimate, target, keypoints, lr, settings.losses, encoder, generator, aim)
     accelerator.backward(terms["loss"])
     terms["norm"] = torch.as_tensor(accelerator.clip_grad_norm_(model.parameters(), settings.clip))
     for group in optimizer.param_groups:

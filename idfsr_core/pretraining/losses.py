@@ -19,9 +19,9 @@ class LossSettings:
 
     pixel: float = 0.3  # mean absolute error; alone it answers doubt with blur, so it must not rule
     texture: float = 1.0  # difference of the local amount of detail, wherever exactly the detail lies
-    agreement: float = 2.0  # mean absolute error of the LR pixels, where they are free of noise
-    identity: float = 1.5  # 1 - cosine of the embedding with the aim
-    vector: float = 0.0  # share of the given identity vector in the aim, 0..1; the rest is the true face's embedding
+    agreement: float = 5.0  # mean absolute error of the LR pixels, where they are free of noise
+    identity: float = 3.0  # 1 - cosine of the embedding with the aim
+    vector: float = 0.7  # share of the given identity vector in the aim, 0..1; the rest is the true face's embedding
     feature: float = 0.15  # distance of the encoder's early features
 
 

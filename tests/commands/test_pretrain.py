@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 
 from idfsr_core.bundle import load_bundle
-from idfsr_core.cli import main
-from idfsr_core.commands.pretrain import denoiser_config
+from idfsr_core.cli import build_parser, main
+from idfsr_core.commands.pretrain import recipe_of
+from idfsr_core.pretraining.recipes import Recipe, read_recipe
 from tests import tiny
 from tests.pretraining.library import drawn_library
 
@@ -36,7 +37,7 @@ def archive(tmp_path: Path) -> Path:
 def test_a_denoiser_is_trained_and_joined(
     archive: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("idfsr_core.commands.pretrain.denoiser_config", lambda *_: tiny.DENOISER)
+    monkeypatch.setattr("idfsr_core.pretraining.recipes.read_recipe", lambda _: Recipe(denoiser=tiny.DENOISER))
     bundle, run = tiny.write_bundle(tmp_path / "tiny.safetensors"), tmp_path / "run"
     train = ["pretrain", "denoiser", "--data", str(archive), "--output", str(run), "--bundle", str(bundle)]
     assert main([*train, "--steps", "1", "--batch", "2", "--workers", "0", "--precision", "no"]) == 0
@@ -54,21 +55,11 @@ def test_a_denoiser_is_trained_and_joined(
     assert new.card.training["denoiser"]["images"] == 2
 
 
-def test_the_paper_s_form_starts_from_pure_noise() -> None:
-    assert (denoiser_config("noise", 32).start, denoiser_config("noise", 32).start_noise) == ("noise", 1.0)
-    assert denoiser_config("composite", 32).start_noise < 1
+def test_the_command_line_outdoes_the_recipe() -> None:
+    def recipe(*said: str) -> Recipe:
+        return recipe_of(build_parser().parse_args(["pretrain", "denoiser", "--data", "a", "--output", "b", *said]))
 
-
-@pytest.mark.parametrize("text", ["[1]", "no json", "{"])
-def test_a_damaged_card_is_refused(tmp_path: Path, text: str, capsys: pytest.CaptureFixture[str]) -> None:
-    (tmp_path / "card.json").write_text(text)
-    command = ["pretrain", "bundle", "x", "--output", str(tmp_path / "n.safetensors"), "--card"]
-    assert main([*command, str(tmp_path / "card.json")]) == 2
-    assert "card.json" in capsys.readouterr().err
-
-
-def test_data_that_is_not_there_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    bundle = tiny.write_bundle(tmp_path / "tiny.safetensors")
-    command = ["pretrain", "denoiser", "--data", str(tmp_path / "gone"), "--output", str(tmp_path / "run")]
-    assert main([*command, "--bundle", str(bundle)]) == 2
-    assert "--data" in capsys.readouterr().err
+    assert recipe() == read_recipe("compact")
+    changed = recipe("--config", "paper", "--steps", "7", "--rate", "0.1", "--batch", "3")
+    assert (changed.training.steps, changed.training.learning_rate, changed.batches.batch) == (7, 0.1, 3)
+    assert changed.denoiser.start == "noise"

@@ -80,10 +80,22 @@ def test_references_are_other_photos_of_the_person():
 
 
 def test_lone_people_have_no_references_and_their_own_vector():
-    library = drawn_library()
     item = maker(lone=1.0)._draw(np.random.default_rng(0))
     assert item["references"] == []
-    assert np.array_equal(item["identity"], library.embeddings[item["target"]])  # pyright: ignore[reportOptionalSubscript]
+    assert item["identity"].tolist() == [item["target"]]
+
+
+def test_the_aim_is_pooled_from_the_same_photos_as_the_vector():
+    library = drawn_library()
+    assert library.embeddings is not None
+    turned = np.roll(library.embeddings, 1, axis=1)  # the same people as another encoder sees them
+    batch = BatchMaker(library, ALWAYS_OWN, aims=turned).make(3)
+    assert batch.aim is not None
+    assert torch.allclose(batch.aim, batch.cond.identity.roll(1, dims=1), atol=1e-6)
+    assert torch.allclose(batch.aim.norm(dim=1), torch.ones(8), atol=1e-5)
+    assert BatchMaker(library, ALWAYS_OWN).make(3).aim is None
+    with pytest.raises(ArgumentError, match="aims"):
+        BatchMaker(library, ALWAYS_OWN, aims=turned[1:])
 
 
 def test_libraries_that_cannot_be_used_are_refused():
