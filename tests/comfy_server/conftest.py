@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import zipfile
 from collections.abc import Iterator
@@ -38,14 +39,16 @@ def archive(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def base(checkout: Checkout, archive: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def base(checkout: Checkout, archive: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """A base directory with this pack, as published, in custom_nodes; compiled, as it is from the second start on."""
     base = tmp_path_factory.mktemp("comfy")
     pack = base / "custom_nodes" / "idfsr"
     with zipfile.ZipFile(archive) as packed:
         packed.extractall(pack)
     subprocess.run([checkout.python, "-m", "compileall", "-q", pack], check=True, timeout=300)
-    return base
+    yield base
+    for folder in ("models", "custom_nodes"):  # hundreds of megabytes; the log and the pictures stay
+        shutil.rmtree(base / folder, ignore_errors=True)
 
 
 @pytest.fixture(scope="package")
