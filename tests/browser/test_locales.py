@@ -66,7 +66,9 @@ def test_tooltips_and_the_node_library_speak_the_language(language: str, comfy: 
     comfy.toggle_library()
     comfy.add("IDFSRSelectFace", 500, 400)
     box = comfy.nodes()[0]["box"]
-    widget = comfy.page.evaluate("app.graph.nodes[0].widgets.find(it => it.name === 'how').y")
+    # A widget has its place only once it was drawn.
+    drawn = comfy.page.wait_for_function("app.graph.nodes[0].widgets.find(it => it.name === 'how').last_y")
+    widget = drawn.json_value()
     assert tooltip(comfy, 560, 385) == said["description"]
     assert tooltip(comfy, 503, 412) == said["inputs"]["faces"]["tooltip"]
     assert tooltip(comfy, 500 + box[2] - 5, 412) == said["outputs"]["0"]["tooltip"]
