@@ -77,11 +77,6 @@ def mask_to_comfy(mask: Tensor) -> Tensor:
     return mask.detach()[:, 0].to(management.intermediate_device(), torch.float32).clamp(0, 1).contiguous()
 
 
-def split(tensor: Tensor, chunk: int) -> tuple[Tensor, ...]:
-    """A batch in portions of at most ``chunk`` along its first axis; views, no copies."""
-    return tensor.split(max(1, chunk))
-
-
 # --- running ----------------------------------------------------------------------------------------------------------
 
 

@@ -77,14 +77,7 @@ class FaceLibrary:
         if path and path.is_file():
             with np.load(path, allow_pickle=False) as stored:
                 return replace(self, landmarks=stored["landmarks"], embeddings=stored["embeddings"])
-        points, vectors = [], []
-        for start in range(0, len(self), batch):
-            indices = list(range(start, min(start + batch, len(self))))
-            images, keypoints = self.tensor(indices), torch.from_numpy(self.keypoints[indices])
-            with torch.no_grad():
-                points.append(landmarks(images, keypoints).float().cpu().numpy())
-                vectors.append(embed(images, keypoints).float().cpu().numpy())
-        found = {"landmarks": np.concatenate(points), "embeddings": np.concatenate(vectors)}
+        found = {"landmarks": self._asked(landmarks, batch), "embeddings": self._asked(embed, batch)}
         if path:
             path.parent.mkdir(parents=True, exist_ok=True)
             with atomic_path(path) as temporary, open(temporary, "wb") as file:
@@ -93,11 +86,15 @@ class FaceLibrary:
 
     def embedded(self, embed: Callable[[Tensor, Tensor], Tensor], batch: int = 64) -> np.ndarray:
         """The photos' embeddings [N, D] by ``embed`` (images [B, 3, 192, 192], keypoints [B, 5, 2]) -> [B, D]."""
+        return self._asked(embed, batch)
+
+    def _asked(self, network: Callable[[Tensor, Tensor], Tensor], batch: int) -> np.ndarray:
+        """What a network says of every photo, in portions."""
         parts = []
         for start in range(0, len(self), batch):
             indices = list(range(start, min(start + batch, len(self))))
             with torch.no_grad():
-                found = embed(self.tensor(indices), torch.from_numpy(self.keypoints[indices]))
+                found = network(self.tensor(indices), torch.from_numpy(self.keypoints[indices]))
             parts.append(found.float().cpu().numpy())
         return np.concatenate(parts)
 
