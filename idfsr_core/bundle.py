@@ -93,6 +93,11 @@ class Bundle:
         """Names of the networks that the file holds."""
         return tuple(self.configs)
 
+    @property
+    def face_size(self) -> int:
+        """Side of the face crop in pixels at which the denoiser works; 128 where the file holds none."""
+        return int(self.configs.get("denoiser", {}).get("size", 128))
+
     def network(self, part: str) -> nn.Module:
         """Build one network (float32, on the bundle's device, in evaluation mode, without gradients)."""
         if part not in self.configs:

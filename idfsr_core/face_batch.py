@@ -121,7 +121,10 @@ def _check_counts(crops: Tensor, count: int, masks: Tensor, size: int) -> None:
         raise ArgumentError("alignment", f"of {count} pictures, but there are {len(crops)} crops", remedy)
     if crops.shape[-2:] != (size, size):
         value = f"{crops.shape[-1]}x{crops.shape[-2]} pixels, but the model works at {size}x{size}"
-        raise ArgumentError("crop", value, "connect what Crop Face gave; enlarge after restoring, not before")
+        remedy = "connect what Crop Face gave, enlarged after restoring, not before"
+        if crops.shape[-1] != size and crops.shape[-1] == crops.shape[-2] < size:
+            remedy = "connect this model to the Load Face Analyzer that finds the faces: it tells Crop Face their size"
+        raise ArgumentError("crop", value, remedy)
     if len(masks) not in (1, count):
         raise ArgumentError("mask", f"{len(masks)} masks for {count} crops", "connect one for all, or one for each")
     if masks.shape[-1] != masks.shape[-2]:

@@ -22,7 +22,7 @@ from .diffusion.schedule import noisy
 from .errors import ArgumentError
 from .identity.embedding import IdentityEmbedding
 from .options import RestoreOptions
-from .references import CROP_SIZE, Reference
+from .references import FACE_SIZE, Reference, inner_crop
 from .runtime import Runtime
 from .steps import make_conditioning, make_mask, warp_references
 from .warping import keypoints_of
@@ -43,7 +43,7 @@ class FittingSettings:
     learning_rate: float = 0.003  # of Adam, per entry of the vector; the start has unit norm
     pull: float = 0.05  # weight of the squared length of the residual
     batch: int = 4  # faces a step
-    scales: tuple[int, ...] = (8, 16, 32)  # one a step, in turn
+    scales: tuple[int, ...] = (8, 16, 32)  # one a step, in turn: 128 over the side of the small face in pixels
     identity_weight: float = 0.5  # of 1 - cosine of the embeddings, beside the pixel error of weight 1
     start_share: float = 0.6  # share of faces at time 1, as in pretraining
     alone: float = 0.25  # share of steps without style and references: only the vector says who it is
@@ -111,17 +111,21 @@ def fit_identity(
         denoiser: on the runtime's device; its weights are not changed.
         encoder: the one that made ``start``; differentiable.
         start: the pooled identity.
-        photos: 1 to 20 prepared photos of the person.
+        photos: 1 to 20 photos of the person, prepared at the denoiser's size.
         settings: see :class:`FittingSettings`.
         runtime: device, precision, progress, cancelling.
 
     Raises:
-        ArgumentError: no photos or more than 20.
+        ArgumentError: no photos, more than 20, or photos prepared at another size.
         EncoderMismatchError: ``start`` was made by another encoder.
     """
     settings, runtime = settings or FittingSettings(), runtime or Runtime()
     if not 1 <= len(photos) <= MOST_PHOTOS:
         raise ArgumentError("photos", f"{len(photos)} photos", f"give 1 to {MOST_PHOTOS} photos of the person")
+    size = denoiser.config.size
+    if odd := next((photo for photo in photos if photo.size != size), None):
+        value = f"prepared at {odd.size} px, but the denoiser works at {size}"
+        raise ArgumentError(f"photo {odd.name}", value, "prepare the photos at the size of this model")
     start.check_encoder(encoder)
     modules = [module for module in (denoiser, getattr(encoder, "network", None)) if isinstance(module, nn.Module)]
     with torch.inference_mode(False), torch.enable_grad(), _differentiable(*modules):
@@ -275,12 +279,12 @@ class _Fit:
     def _one(self, others: list[Reference], photo: Reference, scale: int) -> _Faces:
         self.runtime.check()
         device, size = self.runtime.device, self.denoiser.config.size
-        margin = (CROP_SIZE - size) // 2
-        target = photo.crop[:, :, margin : margin + size, margin : margin + size].clone().to(device)
-        landmarks = (photo.landmarks[None].clone() - margin).to(device)
-        lr = downsample(target, max(1, round(size / scale)))
+        target = inner_crop(photo).clone().to(device)
+        landmarks = (photo.landmarks[None].clone() - photo.margin).to(device)
+        # Real faces are as small for a large model as for a small one.
+        lr, enlarged = downsample(target, max(1, round(FACE_SIZE / scale))), scale * size / FACE_SIZE
         options = RestoreOptions(refine=False)
-        mask = make_mask(landmarks, scale, options, size)
+        mask = make_mask(landmarks, enlarged, options, size)
         warped = warp_references(others, landmarks, lr, mask, options)
         keypoints = keypoints_of(landmarks)
         return _Faces(

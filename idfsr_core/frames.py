@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from .identity.encoders import IdentityEncoder
 
 GREY = 0.5  # what stands for a forgotten or missing pixel
-CROP = 128  # pixels
+CROP = 128  # pixels: side of the crops for the shipped model
 _SCALES = (1.0, 64.0)
 
 Check = Callable[[], None]
@@ -98,6 +98,11 @@ def _check_faces(images: Tensor, faces: Sequence[Face | None]) -> None:
             found = "{}x{}".format(*face.image_size)
             value = f"{size[0]}x{size[1]} pixels, but face {index} was found in {found} pixels"
             raise ArgumentError("image", value, "connect the pictures in which the faces were found")
+
+
+def side_of(alignments: Sequence[Alignment | None], otherwise: int = CROP) -> int:
+    """Side S of the crops that lie there; ``otherwise`` where no picture has a face."""
+    return next((item.size for item in alignments if item is not None), otherwise)
 
 
 def check_crops(crops: Tensor, count: int, size: int = CROP) -> None:

@@ -22,8 +22,22 @@ if TYPE_CHECKING:
     from .identity.encoders import IdentityEncoder
 
 CROP_SIZE = 192
-"""Side of a reference crop: the 128 px FFHQ-style crop with 32 px more on each side, so that a warp finds pixels."""
+"""Side of a reference crop for a model of 128 px, see :func:`crop_side`."""
 FACE_SIZE = 128
+"""Side in pixels at which the shipped model works; others say theirs (``Bundle.face_size``)."""
+
+
+def crop_side(size: int) -> int:
+    """Side of a reference crop: the FFHQ-style crop of ``size`` pixels with a quarter more on each side.
+
+    The margin is where a warp finds pixels, and training its jitter.
+
+    Raises:
+        ArgumentError: a size that is no multiple of 4 (the margin would end within a pixel).
+    """
+    if size < 4 or size % 4:
+        raise ArgumentError("size", size, "use a multiple of 4")
+    return size // 2 * 3
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -31,15 +45,27 @@ class Reference:
     """One good photo of the person, reduced to what the restoration reads of it."""
 
     name: str
-    crop: Tensor  # [1, 3, 192, 192] RGB 0..1 on the CPU
+    crop: Tensor  # [1, 3, S * 1.5, S * 1.5] RGB 0..1 on the CPU, S the side of the face in it: 192 for 128
     landmarks: Tensor  # [68, 2] in crop pixels
     embedding: Tensor  # [D] unit norm
     quality: float  # as the encoder tells it; more is better
 
     def __post_init__(self) -> None:
-        if self.crop.shape != (1, 3, CROP_SIZE, CROP_SIZE) or self.landmarks.shape != (68, 2):
+        side = self.crop.shape[-1]
+        if self.crop.shape != (1, 3, side, side) or side % 6 or self.landmarks.shape != (68, 2):
             shapes = f"{tuple(self.crop.shape)}, {tuple(self.landmarks.shape)}"
-            raise ArgumentError(f"reference {self.name}", shapes, f"give [1, 3, {CROP_SIZE}, {CROP_SIZE}] and [68, 2]")
+            wanted = f"give [1, 3, {CROP_SIZE}, {CROP_SIZE}] (1.5 times the model's side) and [68, 2]"
+            raise ArgumentError(f"reference {self.name}", shapes, wanted)
+
+    @property
+    def size(self) -> int:
+        """Side S of the FFHQ-style crop within the crop."""
+        return self.crop.shape[-1] // 3 * 2
+
+    @property
+    def margin(self) -> int:
+        """Pixels of the crop on each side of that."""
+        return (self.crop.shape[-1] - self.size) // 2
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -58,17 +84,17 @@ class PreparedReferences:
         return tuple(photo.name for photo in self.photos)
 
 
-def wide_alignment(face: Face) -> Alignment:
-    """The reference crop's place in its photo: the FFHQ template at 128 px in the middle of 192."""
-    inner = Alignment.from_keypoints(face.keypoints, face.image_size, FACE_SIZE)
-    margin = (CROP_SIZE - FACE_SIZE) / 2
+def wide_alignment(face: Face, size: int = FACE_SIZE) -> Alignment:
+    """The reference crop's place in its photo: the FFHQ template at ``size`` px in the middle of 1.5 times that."""
+    inner, side = Alignment.from_keypoints(face.keypoints, face.image_size, size), crop_side(size)
+    margin = (side - size) / 2
     matrix = inner.matrix + np.array([[0, 0, margin], [0, 0, margin]])
-    return Alignment(matrix=matrix, size=CROP_SIZE, image_size=face.image_size)
+    return Alignment(matrix=matrix, size=side, image_size=face.image_size)
 
 
 def inner_crop(photo: Reference) -> Tensor:
-    """The FFHQ-style crop within a reference's crop, [1, 3, 128, 128]."""
-    margin = (CROP_SIZE - FACE_SIZE) // 2
+    """The FFHQ-style crop within a reference's crop, [1, 3, S, S]."""
+    margin = photo.margin
     return photo.crop[:, :, margin:-margin, margin:-margin]
 
 
@@ -77,8 +103,10 @@ def largest_face(faces: Iterable[Face]) -> Face | None:
     return max(faces, key=lambda face: face.width * face.height, default=None)
 
 
-def prepare_reference(analyzer: FaceAnalyzer, encoder: IdentityEncoder, name: str, photo: Tensor) -> Reference:
-    """Find, cut out and embed the largest face of one photo [1, 3, H, W].
+def prepare_reference(
+    analyzer: FaceAnalyzer, encoder: IdentityEncoder, name: str, photo: Tensor, size: int = FACE_SIZE
+) -> Reference:
+    """Find, cut out and embed the largest face of one photo [1, 3, H, W], for a model of ``size`` pixels.
 
     Raises:
         FaceNotFoundError: there is no face in it.
@@ -86,7 +114,7 @@ def prepare_reference(analyzer: FaceAnalyzer, encoder: IdentityEncoder, name: st
     face = largest_face(analyzer.analyze(photo))
     if face is None:
         raise FaceNotFoundError(f"reference photo {name}", "no face found", "use a photo with a clear, frontal face")
-    alignment = wide_alignment(face)
+    alignment = wide_alignment(face, size)
     dense = face.landmarks if face.landmarks is not None else analyzer.landmarks(photo, face.keypoints)
     embedding, quality = embed_face(encoder, photo, face.keypoints)
     return Reference(
@@ -112,6 +140,7 @@ def prepare_references(
     encoder: IdentityEncoder,
     photos: Iterable[tuple[str, Tensor]],
     check: Callable[[], None] = lambda: None,
+    size: int = FACE_SIZE,
 ) -> PreparedReferences:
     """Prepare photos of one person; read one at a time, so the iterable may load them as it goes.
 
@@ -120,6 +149,7 @@ def prepare_references(
     Args:
         photos: name and picture [1, 3, H, W] of each.
         check: called before each photo; may raise to stop.
+        size: side in pixels at which the model works that will see them, ``Bundle.face_size``.
 
     Raises:
         FaceNotFoundError: no photo shows a face.
@@ -130,7 +160,7 @@ def prepare_references(
     for name, photo in photos:
         check()
         try:
-            found.append(prepare_reference(analyzer, encoder, name, photo))
+            found.append(prepare_reference(analyzer, encoder, name, photo, size))
         except FaceNotFoundError as error:
             notes.append(f"{name} left out: {error.value}")
     if not found:

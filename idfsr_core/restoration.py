@@ -231,7 +231,9 @@ def _prepared(
     if not len(references):
         return None
     photos = ((f"reference {index + 1}", photo) for index, photo in enumerate(references))
-    return prepare_references(analyzer or bundle.analyzer, bundle.encoder, photos, runtime.check)
+    return prepare_references(
+        analyzer or bundle.analyzer, bundle.encoder, photos, runtime.check, bundle.denoiser.config.size
+    )
 
 
 def _similarity(bundle: Bundle, crop: Tensor, ready: PreparedFace, person: IdentityEmbedding) -> float:

@@ -200,7 +200,7 @@ def _reasons(target: FaceDescription, references: FaceDescription, residuals: li
 # --- refinement ------------------------------------------------------------------------------------------------------
 
 _STEP = 0.25  # crop pixels: of the finite differences
-_SPREAD = 2.0  # crop pixels: how far off the landmarks are expected to be
+_SPREAD = 2.0 / 128  # of the crop's side: how far off the landmarks are expected to be
 _MISFIT = 4.0  # two photos differ by more than noise: so much less is a difference believed (chosen on training photos)
 _GAIN = (0.5, 2.0)  # between these the reference's contrast may be changed, per channel
 
@@ -315,7 +315,7 @@ class _Problem:
         base = self.residual(theta)
         units = torch.eye(theta.shape[1]).to(theta) * _STEP
         slopes = torch.stack([(self.residual(theta + u) - base) / _STEP for u in units], 2)
-        pull = (noise.square() * 3 * _MISFIT / (self.count * _SPREAD**2)).view(-1, 1, 1)
+        pull = (noise.square() * 3 * _MISFIT / (self.count * (_SPREAD * self.size) ** 2)).view(-1, 1, 1)
         normal = slopes.mT @ slopes
         diagonal = torch.diag_embed(normal.diagonal(dim1=1, dim2=2)) * damping.view(-1, 1, 1)
         left = normal + diagonal + (pull + 1e-12) * torch.eye(theta.shape[1]).to(theta)

@@ -226,16 +226,17 @@ def load_analyzer(name: str = COMPACT, model: Model | None = None) -> Analyzer:
 
     Args:
         name: "compact" or an insightface pack.
-        model: the bundle that gives the compact analyzer (and, to a pack without one, the landmark network); None: the
-            shipped one.
+        model: the bundle that gives the compact analyzer (and, to a pack without one, the landmark network) and the
+            size of the faces' crops; None: the shipped one.
 
     Raises:
         MissingPackageError: insightface is not installed, or the pack lacks a model.
         FileFormatError: a damaged model.
     """
     model = model or load_model()
+    size = model.bundle.face_size
     if name == COMPACT:
-        return Analyzer(model.bundle.analyzer, model.bundle.encoder, model.patcher, name)
+        return Analyzer(model.bundle.analyzer, model.bundle.encoder, model.patcher, name, size)
     from ..idfsr_core.faces.insight import InsightFaceAnalyzer
     from ..idfsr_core.faces.pairing import PackWithLandmarks
     from ..idfsr_core.identity.insight import InsightFaceEncoder
@@ -243,7 +244,7 @@ def load_analyzer(name: str = COMPACT, model: Model | None = None) -> Analyzer:
     runtime = Runtime(device=str(management.get_torch_device()))
     folder = _pack_path(name)
     finder = PackWithLandmarks(InsightFaceAnalyzer(folder, runtime), model.bundle.analyzer)
-    return Analyzer(finder, InsightFaceEncoder(folder, runtime), model.patcher, name)
+    return Analyzer(finder, InsightFaceEncoder(folder, runtime), model.patcher, name, size)
 
 
 # --- folders ----------------------------------------------------------------------------------------------------------

@@ -256,7 +256,9 @@ class IDFSRSelectFace(io.ComfyNode):
         chosen = choose_faces(faces.faces, rule, like, faces.found_by)
         why = batch_text(chosen.reasons)
         bridge.say(why)
-        return io.NodeOutput(SelectedFaces(chosen.faces, chosen.reasons), why, ui=ui.PreviewText(why))
+        return io.NodeOutput(
+            SelectedFaces(chosen.faces, chosen.reasons, faces.analyzer.size), why, ui=ui.PreviewText(why)
+        )
 
 
 def _likeness(faces: DetectedFaces, identity: IdentityEmbedding) -> Likeness:
@@ -327,7 +329,7 @@ class IDFSRCropFace(io.ComfyNode):
         """Cut out."""
         from ..idfsr_core.frames import crop_faces
 
-        crops = crop_faces(bridge.to_core(image), face.faces, scale or None)
+        crops = crop_faces(bridge.to_core(image), face.faces, scale or None, face.size)
         shown = bridge.to_comfy(crops.images)
         alignment = Alignments(crops.alignments, crops.scales)
         return io.NodeOutput(shown, alignment, crops.mean_scale, ui=ui.PreviewImage(shown[:SHOWN], cls=cls))

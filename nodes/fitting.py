@@ -101,7 +101,7 @@ class IDFSRFitIdentity(io.ComfyNode):
         identity.check_encoder(bundle.encoder, ENCODE_AGAIN)
         pictures = photos_of(photos)
         runtime = bridge.use(model, preview=True)
-        found = prepare_references(bundle.analyzer, bundle.encoder, pictures, runtime.check)
+        found = prepare_references(bundle.analyzer, bundle.encoder, pictures, runtime.check, bundle.face_size)
         result = fit_identity(bundle.denoiser, bundle.encoder, identity, found.photos, settings, runtime)
         report = report_fitting(result, found, identity)
         curve = bridge.to_comfy(draw_fitting(result))

@@ -102,29 +102,30 @@ class IDFSRMaskFace(io.ComfyNode):
         mask: Tensor | None = None,
     ) -> io.NodeOutput:
         """Draw or cut the mask."""
-        from ..idfsr_core.frames import check_crops, forget
+        from ..idfsr_core.frames import check_crops, forget, side_of
 
         crops = bridge.to_core(crop, "crop")
-        check_crops(crops, len(alignment.items))
+        size = side_of(alignment.items, crops.shape[-1])
+        check_crops(crops, len(alignment.items), size)
         options = RestoreOptions(mask_mode=mode, mask_grow=grow, mask_feather=feather, mask_forehead=forehead)
-        masks, note = _masks(alignment, face, mask, options)
+        masks, note = _masks(alignment, face, mask, options, size)
         bridge.say(note)
         masked = bridge.to_comfy(forget(crops, masks))
         return io.NodeOutput(masked, bridge.mask_to_comfy(masks), note, ui=ui.PreviewImage(masked[:SHOWN], cls=cls))
 
 
 def _masks(
-    alignment: Alignments, face: SelectedFaces | None, mask: Tensor | None, options: RestoreOptions
+    alignment: Alignments, face: SelectedFaces | None, mask: Tensor | None, options: RestoreOptions, size: int
 ) -> tuple[Tensor, str]:
     """Masks [B, 1, S, S], and where they come from in words."""
     from ..idfsr_core.frames import cut_masks, mask_faces, strength_note
 
     if mask is not None:
-        cut = cut_masks(bridge.mask_to_core(mask), alignment.items, options)
+        cut = cut_masks(bridge.mask_to_core(mask), alignment.items, options, size)
         return cut.masks, cut.note + ("; the face's landmarks are not used" if face is not None else "")
     if face is None:
         raise ArgumentError("face and mask", "neither is connected", "connect the face, or a mask of your own")
     known = [scale for scale, item in zip(alignment.scales, alignment.items, strict=True) if item is not None]
     mild = strength_note(known, options.mask_mode) if known else "no face in any picture"
-    masks = mask_faces(alignment.items, alignment.scales, face.faces, options)
+    masks = mask_faces(alignment.items, alignment.scales, face.faces, options, size)
     return masks, "; ".join(filter(None, ("drawn from the face's landmarks", mild)))

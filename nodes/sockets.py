@@ -46,6 +46,7 @@ class Analyzer:
     encoder: IdentityEncoder
     patcher: Any | None  # of the bundle whose networks take part; None: there are none
     name: str  # as the loader's list shows it
+    size: int = 128  # side in pixels at which the model works that the faces are found for
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,6 +65,7 @@ class SelectedFaces:
 
     faces: tuple[Face | None, ...]
     reasons: tuple[str, ...]  # why this face, or why none; a sentence a picture
+    size: int = 128  # side in pixels of the crops to be made of them
 
 
 @dataclass(frozen=True, eq=False)

@@ -123,11 +123,13 @@ class IDFSRWarpReference(io.ComfyNode):
         pictures = bridge.to_core(references, "references")
         runtime = bridge.use(analyzer)
         named = ((f"reference {number}", pictures[number : number + 1]) for number in range(len(pictures)))
-        photos = prepare_references(analyzer.finder, analyzer.encoder, named, runtime.check)
+        photos = prepare_references(analyzer.finder, analyzer.encoder, named, runtime.check, face.size)
         chosen = only_photo(photos, f"reference {index}") if choose == INDEX else photos
         options = RestoreOptions(warp_method=method, reference_warp=method, max_references=count, refine=refine)
         crops = None if crop is None else bridge.to_core(crop, "crop")
-        warped = warp_onto_faces(chosen, face.faces, options, crops, check=runtime.check, encoder=analyzer.encoder)
+        warped = warp_onto_faces(
+            chosen, face.faces, options, crops, face.size, check=runtime.check, encoder=analyzer.encoder
+        )
         which = batch_text(warped.which, "; ".join(photos.notes))
         bridge.say(which)
         shown = bridge.to_comfy(warped.images)

@@ -187,3 +187,10 @@ def test_before_and_after_are_those_of_the_start_and_of_the_vector_returned(netw
     assert (result.before, result.after) == (found[0], found[result.best_step])
     few = fit(networks, 2)
     assert (few.before, few.after) == (None, None)
+
+
+def test_photos_prepared_for_another_model_are_refused(networks):
+    encoder = networks["encoder"]
+    large = replace(photos(1)[0], crop=tiny.portrait(384))
+    with pytest.raises(ArgumentError, match="256 px"):
+        fit_identity(networks["denoiser"], encoder, start(encoder), [large], SHORT)

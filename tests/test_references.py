@@ -5,8 +5,8 @@ import pytest
 import torch
 
 from idfsr_core.bundle import Bundle, load_bundle
-from idfsr_core.errors import DifferentPeopleError, FaceNotFoundError
-from idfsr_core.references import CROP_SIZE, prepare_references, wide_alignment
+from idfsr_core.errors import ArgumentError, DifferentPeopleError, FaceNotFoundError
+from idfsr_core.references import CROP_SIZE, crop_side, inner_crop, prepare_references, wide_alignment
 from idfsr_core.steps import align
 from tests import tiny
 from tests.tiny import StubAnalyzer, portrait, stub_face
@@ -69,3 +69,16 @@ def test_reference_crops_hold_the_template_in_their_middle() -> None:
     face = stub_face(100, 100, 40, (200, 200))
     points = wide_alignment(face).to_crop(face.keypoints)
     assert np.allclose(points - (CROP_SIZE - 128) / 2, align(face).to_crop(face.keypoints), atol=1e-4)
+
+
+def test_a_larger_model_gets_larger_crops_of_the_same_field(bundle: Bundle) -> None:
+    small, large = (
+        prepare_references(ONE, bundle.encoder, [("a", portrait(900))], size=size).photos[0] for size in (128, 256)
+    )
+    assert (large.size, large.margin, large.crop.shape[-1]) == (256, 64, crop_side(256))
+    assert inner_crop(large).shape[-1] == 256
+    assert torch.allclose(large.landmarks + 0.5, (small.landmarks + 0.5) * 2, atol=1e-3)
+    assert torch.allclose(torch.nn.functional.avg_pool2d(large.crop, 2), small.crop, atol=0.03)
+    assert torch.equal(large.embedding, small.embedding)
+    with pytest.raises(ArgumentError, match="multiple of 4"):
+        crop_side(130)

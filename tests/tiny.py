@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -32,21 +33,21 @@ ENCODER = EncoderConfig(stem=8, widths=(8, 16, 16), depths=(1, 1, 1), head=16, d
 FFHQ_128 = np.array([[47.87, 59.61], [79.35, 59.67], [63.78, 78.13], [49.94, 92.48], [77.9, 92.41]], np.float32)
 
 
-def networks(seed: int = 0) -> dict[str, torch.nn.Module]:
-    """All parts of a bundle, random but the same for one seed."""
+def networks(seed: int = 0, size: int = 128) -> dict[str, torch.nn.Module]:
+    """All parts of a bundle, random but the same for one seed; faces of ``size`` pixels."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         analyzer = AnalyzerNetworks(DetectorConfig(widths=(4, 8, 8, 8)), LandmarkConfig(crop=32, widths=(4, 8, 8, 8)))
-        denoiser = Denoiser(DENOISER)
+        denoiser = Denoiser(replace(DENOISER, size=size))
         with torch.no_grad():  # layers that start at zero would make every result the same
             for parameter in denoiser.parameters():
                 parameter.add_(0.05 * torch.randn_like(parameter))
         return {"denoiser": denoiser, "analyzer": analyzer, "encoder": EncoderNetwork(ENCODER)}
 
 
-def write_bundle(path: Path, seed: int = 0) -> Path:
+def write_bundle(path: Path, seed: int = 0, size: int = 128) -> Path:
     """A whole bundle of :func:`networks`."""
-    return save_bundle(path, networks(seed), ModelCard(name="tiny", data="none", notes="random weights"))
+    return save_bundle(path, networks(seed, size), ModelCard(name="tiny", data="none", notes="random weights"))
 
 
 def portrait(side: int = 160, seed: int = 0) -> Tensor:

@@ -94,7 +94,7 @@ def read_references(
 
     paths = [path for place in places for path in pictures_in(place)]
     photos = ((path.name, read(path)) for path in paths)
-    return prepare_references(analyzer, bundle.encoder, photos, runtime.check)
+    return prepare_references(analyzer, bundle.encoder, photos, runtime.check, bundle.face_size)
 
 
 def check_writable(folder: Path) -> None:

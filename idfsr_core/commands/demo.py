@@ -86,7 +86,8 @@ def sample_people(folder: Path) -> dict[str, list[Path]]:
 def _references(bundle: Bundle, analyzer: FaceAnalyzer, photos: list[Path], runtime: Runtime) -> PreparedReferences:
     from ..references import prepare_references
 
-    return prepare_references(analyzer, bundle.encoder, ((p.name, common.read(p)) for p in photos), runtime.check)
+    pictures = ((p.name, common.read(p)) for p in photos)
+    return prepare_references(analyzer, bundle.encoder, pictures, runtime.check, bundle.face_size)
 
 
 def _in_words(name: str, result: Restoration) -> str:
@@ -115,13 +116,11 @@ def _row(result: Restoration, references: PreparedReferences, truth: Path, analy
     import torch
 
     from ..images import up
-    from ..references import largest_face
+    from ..references import inner_crop, largest_face
     from ..steps import align
 
     photo = common.read(truth)
     face = largest_face(analyzer.analyze(photo))
-    margin = (references.photos[0].crop.shape[-1] - result.crop.shape[-1]) // 2
-    best = next(each for each in references.photos if each.name == result.reference).crop
-    inner = best[..., margin : best.shape[-2] - margin, margin : best.shape[-1] - margin]
-    shown = align(face).crop(photo) if face else torch.zeros_like(inner)
+    inner = inner_crop(next(each for each in references.photos if each.name == result.reference))
+    shown = align(face, inner.shape[-1]).crop(photo) if face else torch.zeros_like(inner)
     return torch.cat([up(each.cpu(), 256).clamp(0, 1) for each in (result.before, result.crop, shown, inner)], 3)

@@ -1,13 +1,13 @@
 """Train the networks of a bundle: denoiser (stage 1 of the method), analyzer or encoder, and put them into one file.
 
 Faces come from an archive (a folder with index.jsonl and tar files of aligned 192 px crops) or, for the denoiser, from
-a folder with one folder of photos per person. Every training writes checkpoints, a log (CSV) and, for the denoiser,
-sample sheets (PNG) into --output; started again with the same --output it goes on where it stopped. `pretrain bundle`
-joins the results.
+a folder with one folder of photos per person; for faces of 256 or 512 px only from the latter. Every training writes
+checkpoints, a log (CSV) and, for the denoiser, sample sheets (PNG) into --output; started again with the same --output
+it goes on where it stopped. `pretrain bundle` joins the results. docs/PRETRAINING.md explains all of it.
 
 examples:
   python -m idfsr_core pretrain denoiser --data faces/ --output runs/denoiser --steps 4000 --batch 16
-  accelerate launch -m idfsr_core pretrain denoiser --data faces/ --output runs/denoiser --workers 4
+  accelerate launch -m idfsr_core pretrain denoiser --data photos/ --output runs/denoiser --config 256 --workers 4
   python -m idfsr_core pretrain denoiser --data faces/ --output runs/paper --config paper
   python -m idfsr_core pretrain encoder --data faces/ --teacher packs/edge_xs --output runs/encoder
   python -m idfsr_core pretrain analyzer --data faces/ --scenes scenes/ --teacher pfld.onnx --output runs/analyzer
@@ -20,6 +20,7 @@ from __future__ import annotations
 import argparse
 import json
 from dataclasses import asdict, replace
+from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -27,6 +28,9 @@ from ..errors import ArgumentError, FileFormatError
 from . import common
 
 if TYPE_CHECKING:
+    import numpy as np
+    from accelerate import PartialState
+
     from ..bundle import Bundle, ModelCard
     from ..pretraining.data import FaceLibrary
     from ..pretraining.losses import EncoderLoss
@@ -74,7 +78,7 @@ def _usual(value: int | None) -> str:
 
 def _add_denoiser(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
-    text = "recipe by name (compact, paper, ablations: see idfsr_core/pretraining/configs) or .json file"
+    text = "recipe by name (compact, 256, 512, paper, ablations: see idfsr_core/pretraining/configs) or .json file"
     add("--config", default="compact", metavar="NAME", help=f"{text} (default: compact)")
     add("--rate", type=float, metavar="R", help="highest learning rate (default: the recipe's)")
     add("--minutes", type=float, metavar="M", help="stop after so long, with a checkpoint (default: never)")
@@ -82,6 +86,8 @@ def _add_denoiser(parser: argparse.ArgumentParser) -> None:
     add("--workers", type=int, default=1, metavar="N", help="processes that draw batches (default: 1)")
     text = "EdgeFace-XS state dict: adds identity and feature losses; needs timm (default: pixel losses alone)"
     add("--identity-weights", metavar="FILE", help=text)
+    text = "keeps cut-out photos and what networks say of them, for other runs too (default: OUTPUT/cache)"
+    add("--cache", metavar="DIR", help=text)
     add("--bundle", metavar="FILE", help="whose analyzer and encoder annotate the faces (default: the shipped one)")
 
 
@@ -136,14 +142,19 @@ def _card(path: str | None) -> ModelCard | None:
         raise FileFormatError(f"model card {path}", error, "give a JSON object") from error
 
 
-def library_of(args: argparse.Namespace, bundle: Bundle) -> FaceLibrary:
-    """The training photos named by ``--data``: an archive's "train" split, or a folder per person."""
-    from ..pretraining.data import read_archive, read_folders
+def library_of(data: str, bundle: Bundle, size: int = 128, cache: Path | None = None) -> FaceLibrary:
+    """The training photos of ``--data``: an archive's "train" split, or a folder per person, cut out for ``size``."""
+    from ..pretraining.data import read_archive
+    from ..pretraining.folders import read_folders
     from ..references import largest_face
 
-    folder = Path(args.data)
+    folder = Path(data)
     if (folder / "index.jsonl").is_file():
-        return read_archive(folder, "train")
+        library = read_archive(folder, "train")
+        if library.size < size:
+            value = f"{folder}, an archive for {library.size} px, and the recipe is for {size}"
+            raise ArgumentError("--data", value, "give a folder with one folder of larger photos per person")
+        return library
     if not folder.is_dir():
         raise ArgumentError("--data", folder, "name a folder with index.jsonl, or with one folder of photos per person")
 
@@ -151,14 +162,13 @@ def library_of(args: argparse.Namespace, bundle: Bundle) -> FaceLibrary:
         face = largest_face(bundle.analyzer.analyze(image))
         return None if face is None else face.keypoints
 
-    return read_folders(folder, keypoints)
+    return read_folders(folder, keypoints, size, cache, f"bundle {bundle.hash}")
 
 
 def _denoiser(args: argparse.Namespace) -> int:
     # First of all: beside a CPU build of torch, torchvision imports only after EdgeFace's module has declared its
     # operators, and diffusers stumbles over a torchvision that does not import.
     loss = _identity_loss(args.identity_weights)
-    from ..bundle import load_bundle
     from ..pretraining.batches import BatchMaker
     from ..pretraining.export import export_bundle
     from ..pretraining.loop import PretrainSettings, pretrain
@@ -173,22 +183,50 @@ def _denoiser(args: argparse.Namespace) -> int:
         workers=args.workers,
         minutes=args.minutes,
     )
-    bundle = load_bundle(args.bundle)
-    library = annotated(library_of(args, bundle), bundle, settings.output / "cache")
-    config = replace(recipe.denoiser, identity_dim=bundle.encoder.dim)
-    aims = library.embedded(loss.encoder.embed) if loss else None
+    processes = _processes()
+    with processes.local_main_process_first():  # the others find its cache
+        library, aims, dim = _prepared(args, recipe, loss, str(processes.device))
+    for reason in library.left_out if processes.is_main_process else ():
+        print(f"photos left out: {reason}", flush=True)
+    config = replace(recipe.denoiser, identity_dim=dim)
     maker = BatchMaker(library, replace(recipe.batches, size=config.size), args.seed, aims)
     pretrain(config, maker, settings, loss)
-    path = export_bundle(settings.output / "denoiser.safetensors", [settings.output])
-    print(f"{path}: trained on {len(library)} photos of {len(library.names)} people")
+    if processes.is_main_process:
+        path = export_bundle(settings.output / "denoiser.safetensors", [settings.output])
+        print(f"{path}: trained on {len(library)} photos of {len(library.names)} people")
     return 0
+
+
+def _processes() -> PartialState:
+    """This process among those that ``accelerate launch`` started; one alone is the main one."""
+    import torch
+    from accelerate import PartialState
+
+    # Cutting out and annotating takes hours where photos are many, and the others wait for it.
+    return PartialState(cpu=not torch.cuda.is_available(), timeout=timedelta(days=2))
+
+
+def _prepared(
+    args: argparse.Namespace, recipe: Recipe, loss: EncoderLoss | None, device: str
+) -> tuple[FaceLibrary, np.ndarray | None, int]:
+    """The photos with all that networks say of them, the aims of the identity loss, and the length of the vector."""
+    from ..bundle import load_bundle
+
+    cache = Path(args.cache) if args.cache else Path(args.output) / "cache"
+    bundle = load_bundle(args.bundle, device)
+    found = library_of(args.data, bundle, recipe.denoiser.size, cache)
+    library = annotated(found, bundle, cache)
+    aims = None
+    if loss:
+        aims = library.embedded(loss.to(device).embed, label=f"loss {loss.encoder.hash}", cache=cache)
+    return library, aims, bundle.encoder.dim
 
 
 def annotated(library: FaceLibrary, bundle: Bundle, cache: Path) -> FaceLibrary:
     """The library with landmarks and embeddings by the bundle's networks; kept in ``cache``."""
     return library.annotated(
         bundle.analyzer.crop_landmarks,
-        lambda images, keypoints: bundle.encoder.embed(images, keypoints).vectors,
+        lambda images, points: bundle.encoder.embed(images.to(bundle.device), points.to(bundle.device)).vectors,
         f"bundle {bundle.hash}",
         cache,
     )

@@ -65,10 +65,15 @@ def sample(
         [B, 3, S, S], float32, 0..1.
 
     Raises:
+        ArgumentError: the conditions are of another size than the denoiser works at.
         Cancelled: the runtime said so.
         ImageError: the network gave numbers that are not finite (half precision overflows on some devices).
     """
     settings, runtime = settings or SamplingSettings(), runtime or Runtime()
+    size = cond.mask.shape[-1]
+    if size != denoiser.config.size:
+        value = f"{size}x{size} pixels, but the model works at {denoiser.config.size}x{denoiser.config.size}"
+        raise ArgumentError("face", value, "cut it out at the model's size, or use a model of the face's size")
     scheduler = make_scheduler(settings.scheduler, settings.steps)
     x = denoiser.start(cond) + denoiser.config.start_noise * starting_noise(cond, settings.seed, settings.same_noise)
     estimate = x

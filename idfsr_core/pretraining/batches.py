@@ -18,7 +18,7 @@ from ..faces.points import MIRROR_5, MIRROR_68
 from ..geometry import similarity_from_points, transform_points, warp_affine
 from ..masking import face_mask
 from ..warping import warp_reference
-from .data import MARGIN, PHOTO_SIZE, FaceLibrary
+from .data import FaceLibrary
 from .degradations import degrade
 
 
@@ -26,7 +26,7 @@ from .degradations import degrade
 class BatchSettings:
     """What the batches are made of; every share is a probability. All values are ours."""
 
-    size: int = 128  # side of the crop in pixels
+    size: int = 128  # side of the crop in pixels; the denoiser's
     batch: int = 16  # faces per process and step
     scales: dict[int, float] = field(default_factory=lambda: {8: 0.25, 16: 0.45, 32: 0.3})  # one scale per batch
     degradations: dict[str, float] = field(default_factory=lambda: {"area": 0.5, "bicubic": 0.25, "blind": 0.25})
@@ -78,6 +78,10 @@ class BatchMaker:
             raise ArgumentError("library", "no landmarks or embeddings", "call annotated() first")
         if aims is not None and len(aims) != len(library):
             raise ArgumentError("aims", f"{len(aims)} for {len(library)} photos", "give one embedding per photo")
+        if settings.size > library.size:
+            value = f"photos of {library.side} px, for faces of {library.size} px"
+            remedy = f"train {library.size} px, or give a folder of larger photos: {settings.size} px are wanted"
+            raise ArgumentError("library", value, remedy)
         self.library, self.settings, self.seed, self.aims = library, settings, seed, aims
         self.landmarks, self.embeddings = library.landmarks, library.embeddings
         people = library.people()
@@ -103,10 +107,11 @@ class BatchMaker:
         targets = [item["target"] for item in drawn]
         mirror = rng.random(len(drawn)) < self.settings.mirrored
         photo = _mirror_images(self.library.tensor(targets), mirror)
-        matrix = torch.stack([torch.from_numpy(_crop_matrix(rng, self.settings.size, scale)) for _ in drawn]).float()
+        matrices = [_crop_matrix(rng, self.library.side, self.settings.size, scale) for _ in drawn]
+        matrix = torch.from_numpy(np.stack(matrices)).float()
         target = warp_affine(photo, matrix, self.settings.size, padding="reflection").clamp(0, 1)
-        landmarks = transform_points(matrix, _mirror_points(self.landmarks[targets], mirror, MIRROR_68))
-        keypoints = transform_points(matrix, _mirror_points(self.library.keypoints[targets], mirror, MIRROR_5))
+        landmarks = transform_points(matrix, self._mirrored(self.landmarks[targets], mirror, MIRROR_68))
+        keypoints = transform_points(matrix, self._mirrored(self.library.keypoints[targets], mirror, MIRROR_5))
         kind = str(rng.choice(list(self.settings.degradations), p=list(self.settings.degradations.values())))
         lr = degrade(target, scale, kind, torch_rng)
         found = self._found_landmarks(rng, landmarks, scale)
@@ -163,14 +168,19 @@ class BatchMaker:
             return np.array([target])
         return others[: int(rng.integers(1, 9))]
 
-    def _found_landmarks(self, rng: np.random.Generator, landmarks: Tensor, scale: int) -> Tensor:
+    def _mirrored(self, points: np.ndarray, mirror: np.ndarray, order: np.ndarray) -> Tensor:
+        return _mirror_points(points, mirror, order, self.library.side)
+
+    def _found_landmarks(self, rng: np.random.Generator, landmarks: Tensor, scale: float) -> Tensor:
         """Landmarks as an analyzer finds them in an LR picture: displaced, noisy, and drawn towards the mean shape."""
         batch = len(landmarks)
+        unit = _larger(self.settings.size)
+        scale = scale / unit
         mean = torch.from_numpy(self.mean_shape).expand(batch, -1, -1)
         mean = transform_points(similarity_from_points(mean, landmarks), mean)
         pull = torch.from_numpy(rng.uniform(0, 0.2 + 0.6 * scale / 32, (batch, 1, 1))).float()
-        shift = torch.from_numpy(rng.normal(0, 0.3 + 0.06 * scale, (batch, 1, 2))).float()
-        noise = torch.from_numpy(rng.normal(0, 0.3 + 0.02 * scale, landmarks.shape)).float()
+        shift = torch.from_numpy(rng.normal(0, (0.3 + 0.06 * scale) * unit, (batch, 1, 2))).float()
+        noise = torch.from_numpy(rng.normal(0, (0.3 + 0.02 * scale) * unit, landmarks.shape)).float()
         return landmarks + pull * (mean - landmarks) + shift + noise
 
     def _style(
@@ -201,19 +211,28 @@ class BatchMaker:
         self, rng: np.random.Generator, indices: list[int], mirror: np.ndarray, found: Tensor, method: str
     ) -> tuple[Tensor, Tensor]:
         photos = _mirror_images(self.library.tensor(indices), mirror)
-        points = _mirror_points(self.landmarks[indices], mirror, MIRROR_68)
-        points = points + torch.from_numpy(rng.normal(0, 0.3, points.shape)).float()
+        points = self._mirrored(self.landmarks[indices], mirror, MIRROR_68)
+        points = points + torch.from_numpy(rng.normal(0, 0.3 * self.library.size / 128, points.shape)).float()
         warped = warp_reference(photos, points, found, self.settings.size, method)
         return _jitter_colours(rng, warped.image, self.settings.photo_jitter), warped.coverage
 
 
-def _crop_matrix(rng: np.random.Generator, size: int, scale: int) -> np.ndarray:
-    """Photo -> crop, off by what keypoints found in an LR picture are off. [2, 3]."""
+def _larger(size: int) -> float:
+    """How many times larger than 128 px a crop is, at least 1.
+
+    How far an analyzer is off, as a share of the face, depends on the pixels that it sees and not on the crop that they
+    fill: a face made 16 times smaller from 256 px is as small as one made 8 times smaller from 128 px.
+    """
+    return max(1.0, size / 128)
+
+
+def _crop_matrix(rng: np.random.Generator, side: int, size: int, scale: int) -> np.ndarray:
+    """Photo of ``side`` px -> crop of ``size``, off by what keypoints found in an LR picture are off. [2, 3]."""
     angle, grow = np.deg2rad(rng.normal(0, 3)), np.exp(rng.normal(0, 0.04))
-    shift = rng.normal(0, 0.8 + 0.06 * scale, 2) * size / 128
-    zoom = grow * size / (PHOTO_SIZE - 2 * MARGIN)
+    shift = rng.normal(0, 0.8 + 0.06 * scale / _larger(size), 2) * size / 128
+    zoom = grow * size / (side // 3 * 2)
     linear = zoom * np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
-    middle_in, middle_out = (PHOTO_SIZE - 1) / 2, (size - 1) / 2
+    middle_in, middle_out = (side - 1) / 2, (size - 1) / 2
     return np.column_stack([linear, middle_out + shift - linear @ [middle_in, middle_in]])
 
 
@@ -227,8 +246,8 @@ def _mirror_images(images: Tensor, mirror: np.ndarray) -> Tensor:
     return torch.where(torch.from_numpy(mirror)[:, None, None, None], images.flip(-1), images)
 
 
-def _mirror_points(points: np.ndarray, mirror: np.ndarray, order: np.ndarray) -> Tensor:
-    flipped = points[:, order] * [-1, 1] + [PHOTO_SIZE - 1, 0]
+def _mirror_points(points: np.ndarray, mirror: np.ndarray, order: np.ndarray, side: int) -> Tensor:
+    flipped = points[:, order] * [-1, 1] + [side - 1, 0]
     return torch.from_numpy(np.where(mirror[:, None, None], flipped, points)).float()
 
 

@@ -1,7 +1,8 @@
 """The training photos: aligned crops with who they show, where the points are, and their identity embeddings.
 
 Two sources give the same :class:`FaceLibrary`: an archive (tar files and ``index.jsonl``) and a plain folder with one
-folder of photos per person. Landmarks and embeddings come from an analyzer and an encoder, once, and are cached.
+folder of photos per person (:mod:`.folders`). Landmarks and embeddings come from an analyzer and an encoder, once, and
+are cached.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import tarfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -19,36 +20,42 @@ import torch
 from torch import Tensor
 
 from ..errors import FileFormatError, ImageError
-from ..geometry import Alignment, ffhq_template
-from ..images import atomic_path, list_images, read_image, to_uint8
+from ..images import atomic_path
 
-PHOTO_SIZE = 192  # side of a stored crop; its inner 128 pixels are the FFHQ-style crop, the margin is for jitter
+PHOTO_SIZE = 192  # side of an archive's crop; its inner 128 pixels are the FFHQ-style crop, the margin is for jitter
 MARGIN = 32
 
 
 @dataclass(frozen=True, kw_only=True)
 class FaceLibrary:
-    """N aligned photos. Points are pixels of the 192x192 crop."""
+    """N aligned photos of ``side`` pixels, R for short. Points are pixels of them."""
 
-    photos: list[bytes]  # JPEG or PNG, 192x192
+    photos: Sequence[bytes]  # JPEG or PNG, RxR
     identities: np.ndarray  # [N] int64, 0..people-1
     names: list[str]  # one per person
     keypoints: np.ndarray  # [N, 5, 2] float32
     landmarks: np.ndarray | None = None  # [N, 68, 2] float32
     embeddings: np.ndarray | None = None  # [N, D] float32, unit norm
+    side: int = PHOTO_SIZE  # R: 1.5 times the side of the FFHQ-style crop in their middle
+    left_out: tuple[str, ...] = ()  # which photos were not taken, counted, in words
+
+    @property
+    def size(self) -> int:
+        """Side of the FFHQ-style crop in the middle of a photo: the largest for which they can be used."""
+        return self.side // 3 * 2
 
     def __len__(self) -> int:
         return len(self.photos)
 
     def photo(self, index: int) -> np.ndarray:
-        """[192, 192, 3] uint8 RGB."""
+        """[R, R, 3] uint8 RGB."""
         data = cv2.imdecode(np.frombuffer(self.photos[index], np.uint8), cv2.IMREAD_COLOR)
         if data is None:
             raise ImageError(f"photo {index} of the library", "unreadable", "make the archive again")
         return data[:, :, ::-1]
 
     def tensor(self, indices: list[int]) -> Tensor:
-        """[B, 3, 192, 192] float32, 0..1."""
+        """[B, 3, R, R] float32, 0..1."""
         photos = np.stack([self.photo(index) for index in indices])
         return torch.from_numpy(photos).permute(0, 3, 1, 2).float() / 255
 
@@ -68,7 +75,7 @@ class FaceLibrary:
         """The same with landmarks and embeddings.
 
         Args:
-            landmarks: (images [B, 3, 192, 192], keypoints [B, 5, 2]) -> [B, 68, 2].
+            landmarks: (images [B, 3, R, R], keypoints [B, 5, 2]) -> [B, 68, 2].
             embed: the same -> [B, D].
             label: names analyzer and encoder with their weights; another label is another cache entry.
             cache: a folder; None keeps nothing.
@@ -79,14 +86,28 @@ class FaceLibrary:
                 return replace(self, landmarks=stored["landmarks"], embeddings=stored["embeddings"])
         found = {"landmarks": self._asked(landmarks, batch), "embeddings": self._asked(embed, batch)}
         if path:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            with atomic_path(path) as temporary, open(temporary, "wb") as file:
-                np.savez(file, **found)  # pyright: ignore[reportArgumentType]
+            _save(path, **found)
         return replace(self, **found)
 
-    def embedded(self, embed: Callable[[Tensor, Tensor], Tensor], batch: int = 64) -> np.ndarray:
-        """The photos' embeddings [N, D] by ``embed`` (images [B, 3, 192, 192], keypoints [B, 5, 2]) -> [B, D]."""
-        return self._asked(embed, batch)
+    def embedded(
+        self,
+        embed: Callable[[Tensor, Tensor], Tensor],
+        batch: int = 64,
+        label: str = "",
+        cache: Path | None = None,
+    ) -> np.ndarray:
+        """The photos' embeddings [N, D] by ``embed`` (images [B, 3, R, R], keypoints [B, 5, 2]) -> [B, D].
+
+        ``label`` and ``cache`` are those of :meth:`annotated`.
+        """
+        path = cache / f"embeddings-{self._digest(label)}.npz" if cache else None
+        if path and path.is_file():
+            with np.load(path, allow_pickle=False) as stored:
+                return stored["embeddings"]
+        found = self._asked(embed, batch)
+        if path:
+            _save(path, embeddings=found)
+        return found
 
     def _asked(self, network: Callable[[Tensor, Tensor], Tensor], batch: int) -> np.ndarray:
         """What a network says of every photo, in portions."""
@@ -101,9 +122,16 @@ class FaceLibrary:
     def _digest(self, label: str) -> str:
         digest = hashlib.sha256(label.encode())
         digest.update(np.ascontiguousarray(self.keypoints).tobytes())
-        for photo in self.photos:
-            digest.update(len(photo).to_bytes(8, "little"))
+        lengths = getattr(self.photos, "lengths", None)  # of photos in a file, so that it need not be read
+        for length in map(len, self.photos) if lengths is None else map(int, lengths):
+            digest.update(length.to_bytes(8, "little"))
         return digest.hexdigest()[:16]
+
+
+def _save(path: Path, **arrays: np.ndarray) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with atomic_path(path) as temporary, open(temporary, "wb") as file:
+        np.savez(file, **arrays)  # pyright: ignore[reportArgumentType]
 
 
 def read_archive(folder: Path, split: str) -> FaceLibrary:
@@ -132,37 +160,3 @@ def read_archive(folder: Path, split: str) -> FaceLibrary:
         names=names,
         keypoints=np.array([row["keypoints"] for row in rows], np.float32),
     )
-
-
-def read_folders(folder: Path, find_keypoints: Callable[[Tensor], np.ndarray | None]) -> FaceLibrary:
-    """A folder with one folder per person. Photos without a face are left out.
-
-    Args:
-        folder: ``folder/ANNA/*.jpg``, ``folder/BEN/*.png`` ...
-        find_keypoints: picture [1, 3, H, W] -> [5, 2] of its main face, or None.
-    """
-    photos, identities, names, points = [], [], [], []
-    for person in sorted(path for path in folder.iterdir() if path.is_dir()):
-        found = [item for item in (_aligned(path, find_keypoints) for path in list_images(person)) if item]
-        photos += [photo for photo, _ in found]
-        points += [keypoints for _, keypoints in found]
-        identities += [len(names)] * len(found)
-        names += [person.name] if found else []
-    if not photos:
-        raise FileFormatError(f"photo folder {folder}", "no photo with a face", "give one folder per person")
-    return FaceLibrary(
-        photos=photos, identities=np.array(identities, np.int64), names=names, keypoints=np.stack(points)
-    )
-
-
-def _aligned(path: Path, find_keypoints: Callable[[Tensor], np.ndarray | None]) -> tuple[bytes, np.ndarray] | None:
-    image = read_image(path)
-    keypoints = find_keypoints(image)
-    if keypoints is None:
-        return None
-    template = ffhq_template(PHOTO_SIZE - 2 * MARGIN) + MARGIN
-    size = (image.shape[-1], image.shape[-2])
-    alignment = Alignment.from_keypoints(keypoints, size, size=PHOTO_SIZE, template=template)
-    crop = to_uint8(alignment.crop(image))
-    coded = cv2.imencode(".jpg", crop[:, :, ::-1], [cv2.IMWRITE_JPEG_QUALITY, 95])[1].tobytes()
-    return coded, np.asarray(alignment.to_crop(np.asarray(keypoints)), np.float32)

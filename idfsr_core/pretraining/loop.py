@@ -1,7 +1,8 @@
 """Stage 1: teach the denoiser to rebuild faces, keeping style and identity apart.
 
 Runs as it is on one CPU or GPU, and under ``accelerate launch`` on many GPUs and machines: every process draws its own
-batches, gradients are averaged.
+batches, gradients are averaged, the first process writes. What decides how the loop goes on (where it starts, whether a
+step counts, when it stops) has to be the same everywhere, or the others wait for ever.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from ..diffusion.denoiser import Denoiser
 from ..diffusion.sampling import SamplingSettings, sample
 from ..diffusion.schedule import noisy
 from ..errors import ArgumentError
+from ..runtime import Runtime
 from .batches import Batch, BatchMaker
 from .checkpoint import latest_checkpoint, load_checkpoint, save_checkpoint
 from .losses import EncoderLoss, LossSettings, reconstruction_loss
@@ -84,7 +86,10 @@ def pretrain(
         config: of the denoiser; the checkpoint's own has to be the same.
         maker: draws the batches.
         settings: how long, how fast, where to.
-        encoder: for the identity and feature terms; None trains by pixels alone.
+        encoder: for the identity and feature terms; None trains by pixels alone. It is moved to the device.
+
+    Raises:
+        ArgumentError: the checkpoint is of another configuration, or not all processes see it.
     """
     from accelerate import Accelerator
 
@@ -101,6 +106,9 @@ def pretrain(
         first = info["step"]
         if info["config"] != _plain(config.to_dict()):
             raise ArgumentError("configuration", f"not that of {newest}", "choose another output folder")
+    _check_start(accelerator, first)
+    if encoder is not None:
+        encoder.to(accelerator.device)
     model, optimizer = accelerator.prepare(raw, optimizer)
     ema = {name: value.to(accelerator.device) for name, value in ema.items()}
     steps = _Steps(maker, first, settings.steps, accelerator.process_index)
@@ -114,16 +122,30 @@ def pretrain(
         terms = _train_step(accelerator, model, optimizer, batch, settings, encoder, step)
         _average(ema, accelerator.unwrap_model(model), min(settings.ema_decay, (1 + step) / (10 + step)))
         log.write(step + 1, terms, maker.settings.batch * accelerator.num_processes, batch.cond.scale)
-        late = settings.minutes is not None and time.monotonic() - began > settings.minutes * 60
+        late = settings.minutes is not None and _any(accelerator, time.monotonic() - began > settings.minutes * 60)
         last = late or step + 1 == settings.steps
         if accelerator.is_main_process and (last or (step + 1) % settings.save_every == 0):
             info = {"config": config.to_dict(), "batches": asdict(maker.settings), "seed": settings.seed}
             save_checkpoint(settings.output, step + 1, accelerator.unwrap_model(model), ema, optimizer, info)
         if accelerator.is_main_process and (last or (step + 1) % settings.sheet_every == 0):
-            _draw_sheet(config, ema, maker, settings.output / f"sheet-{step + 1:07d}.png")
+            _draw_sheet(config, ema, maker, settings.output / f"sheet-{step + 1:07d}.png", accelerator.device)
         if last:
             break
+    accelerator.wait_for_everyone()  # nobody leaves before the checkpoint is there
     return {name: value.cpu() for name, value in ema.items()}
+
+
+def _check_start(accelerator, first: int) -> None:
+    """Raise ArgumentError unless all processes go on from the same step."""
+    steps = accelerator.gather(torch.tensor([first], device=accelerator.device)).tolist()
+    if len(set(steps)) > 1:
+        value = f"checkpoints of steps {', '.join(map(str, steps))} in different processes"
+        raise ArgumentError("--output", value, "name a folder that all machines share")
+
+
+def _any(accelerator, flag: bool) -> bool:
+    """Whether it is so in any process."""
+    return bool(accelerator.gather(torch.tensor([int(flag)], device=accelerator.device)).any())
 
 
 def _train_step(
@@ -146,7 +168,8 @@ def _train_step(
     terms["norm"] = torch.as_tensor(accelerator.clip_grad_norm_(model.parameters(), settings.clip))
     for group in optimizer.param_groups:
         group["lr"] = settings.rate(step)
-    if torch.isfinite(terms["loss"]):
+    # The norm is that of the averaged gradients, alike in all processes; a scaler (fp16) leaves bad steps out itself.
+    if torch.isfinite(terms["norm"]) or accelerator.scaler is not None:
         optimizer.step()
     optimizer.zero_grad(set_to_none=True)
     return {name: float(value.detach()) for name, value in terms.items()}
@@ -210,12 +233,16 @@ class _Log:
             writer.writerow(row)
 
 
-def _draw_sheet(config: DenoiserConfig, ema: dict[str, Tensor], maker: BatchMaker, path: Path) -> None:
+def _draw_sheet(
+    config: DenoiserConfig, ema: dict[str, Tensor], maker: BatchMaker, path: Path, device: torch.device
+) -> None:
     """Eight faces of a fixed batch, restored in four steps by the averaged weights."""
     denoiser = Denoiser(config)
     denoiser.load_state_dict({name: value.cpu() for name, value in ema.items()})
+    denoiser.to(device)
     batch = maker.make(10**9)
     cond: Conditioning = batch.cond.select(slice(0, 8))
     with torch.no_grad():
-        restored = sample(denoiser.eval(), cond, SamplingSettings(steps=4))
+        runtime = Runtime(device=str(device))
+        restored = sample(denoiser.eval(), cond.to(device), SamplingSettings(steps=4), runtime).cpu()
     write_sheet(path, cond, restored, batch.target[:8])

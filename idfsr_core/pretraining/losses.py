@@ -26,14 +26,27 @@ class LossSettings:
 
 
 class EncoderLoss:
-    """Identity and feature distance by a frozen, differentiable encoder, in one forward."""
+    """Identity and feature distance by a frozen, differentiable encoder, in one forward.
+
+    The encoder sees faces of 112 pixels, whatever the size of the pictures: it judges who it is, not the finest detail.
+    """
 
     def __init__(self, encoder: EdgeFaceTorch) -> None:
         self.encoder = encoder
+        self.device = torch.device("cpu")
         self._seen: list[Tensor] = []
         stages = encoder.backbone.get_submodule("stages")
         for stage in list(stages.children())[:2]:
             stage.register_forward_hook(self._see)
+
+    def to(self, device: torch.device | str) -> EncoderLoss:
+        """The same with the encoder moved there."""
+        self.encoder, self.device = self.encoder.to(device), torch.device(device)
+        return self
+
+    def embed(self, images: Tensor, keypoints: Tensor) -> Tensor:
+        """Unit embeddings [B, D] of pictures [B, 3, H, W] in 0..1 with keypoints [B, 5, 2], where the encoder is."""
+        return self.encoder.embed(images.to(self.device), keypoints.to(self.device))
 
     def __call__(
         self,
@@ -51,7 +64,7 @@ class EncoderLoss:
         Both pictures are seen through the same slightly wrong alignment, half of them mirrored, drawn anew each time:
         what pleases the encoder must please it from every side, and then pleases other encoders too.
         """
-        keypoints = _jittered(keypoints, generator)
+        keypoints = _jittered(keypoints, generator, 1.5 * target.shape[-1] / 128)
         mirror = (torch.rand(len(keypoints), generator=generator) < 0.5).to(keypoints.device)
         with torch.no_grad():
             wanted, wanted_features = self._look(target, keypoints, mirror)
@@ -75,12 +88,12 @@ class EncoderLoss:
         return embedding, self._seen
 
 
-def _jittered(keypoints: Tensor, generator: torch.Generator | None) -> Tensor:
-    """Keypoints [B, 5, 2] moved as by an alignment that is 2 degrees, 3 percent and 1.5 pixels off (ours)."""
+def _jittered(keypoints: Tensor, generator: torch.Generator | None, pixels: float) -> Tensor:
+    """Keypoints [B, 5, 2] moved as by an alignment that is 2 degrees, 3 percent and some pixels off (ours)."""
     middle = keypoints.mean(1, keepdim=True)
     grow, turn, right, down = torch.randn(4, len(keypoints), 1, 1, generator=generator).to(
         keypoints
-    ) * keypoints.new_tensor([0.03, 0.035, 1.5, 1.5]).view(4, 1, 1, 1)
+    ) * keypoints.new_tensor([0.03, 0.035, pixels, pixels]).view(4, 1, 1, 1)
     rest = keypoints - middle
     turned = torch.stack((-rest[..., 1], rest[..., 0]), -1)
     return middle + rest * (1 + grow) + turned * turn + torch.cat((right, down), -1)
@@ -124,10 +137,14 @@ def reconstruction_loss(
 
 
 def _texture_error(a: Tensor, b: Tensor) -> Tensor:
-    """Mean absolute difference of the mean absolute slope in windows of 8x8 pixels."""
+    """Mean absolute difference of the mean absolute slope in windows of a sixteenth of the side, at least 8 pixels.
+
+    The slope itself is that from pixel to pixel at any size: sharp photos have about the same at every size.
+    """
     return (_slope(a) - _slope(b)).abs().mean()
 
 
 def _slope(image: Tensor) -> Tensor:
+    window = max(8, image.shape[-1] // 16)
     across, down = image.diff(dim=-1)[..., :-1, :].abs(), image.diff(dim=-2)[..., :, :-1].abs()
-    return F.avg_pool2d(across + down, 8, 4)
+    return F.avg_pool2d(across + down, window, window // 2)

@@ -3,13 +3,19 @@
 import io
 import json
 import tarfile
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
+import torch
+from torch import Tensor
 
 from idfsr_core.bundle import load_bundle
 from idfsr_core.cli import build_parser, main
 from idfsr_core.commands.pretrain import recipe_of
+from idfsr_core.images import read_image, write_image
+from idfsr_core.pretraining.batches import BatchSettings
 from idfsr_core.pretraining.recipes import Recipe, read_recipe
 from tests import tiny
 from tests.pretraining.library import drawn_library
@@ -53,6 +59,56 @@ def test_a_denoiser_is_trained_and_joined(
     assert new.parts == ("denoiser", "analyzer", "encoder")
     assert (new.card.name, new.card.data) == ("new", "drawn faces")
     assert new.card.training["denoiser"]["images"] == 2
+
+
+class Finder(tiny.StubAnalyzer):
+    """Finds a face in the middle of every picture, and its points in cut-outs too."""
+
+    def __init__(self) -> None:
+        super().__init__((0.5, 0.5, 0.4))
+
+    def crop_landmarks(self, images: Tensor, keypoints: Tensor) -> Tensor:
+        """[B, 68, 2] around [B, 5, 2]."""
+        found = [self.landmarks(images, points.numpy()) for points in keypoints]
+        return torch.from_numpy(np.stack(found)).float()
+
+
+def test_faces_of_256_px_are_trained_from_a_folder_and_restored(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    recipe = Recipe(
+        denoiser=replace(tiny.DENOISER, size=256), batches=BatchSettings(scales={32: 1.0}, batch=2, references=1)
+    )
+    monkeypatch.setattr("idfsr_core.pretraining.recipes.read_recipe", lambda _: recipe)
+    monkeypatch.setattr("idfsr_core.bundle.Bundle.analyzer", Finder())
+    bundle, run, photos = tiny.write_bundle(tmp_path / "tiny.safetensors"), tmp_path / "run", tmp_path / "photos"
+    for person, sides in (("anna", (600, 610)), ("ben", (600, 150))):
+        (photos / person).mkdir(parents=True)
+        for number, side in enumerate(sides):
+            write_image(photos / person / f"{number}.png", tiny.portrait(side, seed=len(person)))
+    train = ["pretrain", "denoiser", "--data", str(photos), "--output", str(run), "--bundle", str(bundle)]
+    assert main([*train, "--steps", "2", "--workers", "0", "--precision", "no"]) == 0
+    said = capsys.readouterr().out
+    assert "photos left out: 1 with too small a face (it has to fill 205 px of 256)" in said
+    assert "trained on 3 photos of 2 people" in said
+    large = tmp_path / "large.safetensors"
+    assert main(["pretrain", "bundle", str(bundle), str(run), "--output", str(large)]) == 0
+    assert load_bundle(large).face_size == 256
+    small, out, crop = tmp_path / "small.png", tmp_path / "out.png", tmp_path / "crop.png"
+    write_image(small, torch.nn.functional.avg_pool2d(tiny.portrait(seed=4), 4))
+    restore = ["restore", str(small), "--references", str(photos / "anna"), "--bundle", str(large)]
+    assert main([*restore, "--output", str(out), "--crop", str(crop), "--device", "cpu"]) == 0
+    assert read_image(crop).shape == (1, 3, 256, 256)
+    assert read_image(out).shape == (1, 3, 320, 320)  # 16 px of face, 32 px of crop, in a picture of 40
+
+
+def test_an_archive_of_small_faces_is_refused_for_a_larger_recipe(
+    archive: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    recipe = Recipe(denoiser=replace(tiny.DENOISER, size=256))
+    monkeypatch.setattr("idfsr_core.pretraining.recipes.read_recipe", lambda _: recipe)
+    assert main(["pretrain", "denoiser", "--data", str(archive), "--output", str(tmp_path / "run")]) == 2
+    assert "an archive for 128 px, and the recipe is for 256" in capsys.readouterr().err
 
 
 def test_the_command_line_outdoes_the_recipe() -> None:

@@ -92,9 +92,9 @@ class Pack:
             self.ui = output.ui if isinstance(output.ui, dict) else output.ui.as_dict()
         return output.args
 
-    def model(self) -> Any:
-        """A Model socket of tiny networks with random weights."""
-        return self.bridge.load_model(TINY)
+    def model(self, name: str = TINY) -> Any:
+        """A Model socket of tiny networks with random weights, or of another file in models/idfsr."""
+        return self.bridge.load_model(name)
 
     def shipped(self) -> Any:
         """A Model socket of the shipped bundle."""
@@ -104,7 +104,7 @@ class Pack:
         """An Analyzer socket that finds faces where it is told, as ``tiny.StubAnalyzer``; with the model's encoder."""
         model = model or self.model()
         finder = PackFaces(tiny.StubAnalyzer(*places), self.core("faces.face").Face)
-        return self.sockets.Analyzer(finder, model.bundle.encoder, model.patcher, "stub")
+        return self.sockets.Analyzer(finder, model.bundle.encoder, model.patcher, "stub", model.bundle.face_size)
 
 
 class PackFaces:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,7 +11,7 @@ import torch
 from torch import Tensor
 
 from tests.nodes.running import Pack
-from tests.tiny import portrait
+from tests.tiny import portrait, write_bundle
 
 PLACES = ((0.3, 0.5, 0.15), (0.7, 0.5, 0.3))  # of the faces; the left one is half as large
 
@@ -29,16 +30,19 @@ def person(pack: Pack, model: Any = None, seed: int = 0) -> Any:
     )
 
 
-def chain(pack: Pack, image: Tensor, index: int = 0, references: Tensor | None = None, **crop: Any) -> dict[str, Any]:
+def chain(
+    pack: Pack, image: Tensor, index: int = 0, references: Tensor | None = None, model: Any = None, **crop: Any
+) -> dict[str, Any]:
     """Detect, select, crop, mask (and warp): what Restore Face takes."""
-    analyzer = pack.stub_analyzer(*PLACES)
+    model = model or pack.model()
+    analyzer = pack.stub_analyzer(*PLACES, model=model)
     faces, *_ = pack.run("IDFSRDetectFaces", image=image, analyzer=analyzer)
     face, _ = pack.run("IDFSRSelectFace", faces=faces, how="left to right", index=index)
     crop, alignment, _ = pack.run("IDFSRCropFace", image=image, face=face, **crop)
     _, mask, _ = pack.run("IDFSRMaskFace", crop=crop, alignment=alignment, face=face)
-    given = {"model": pack.model(), "crop": crop, "alignment": alignment, "mask": mask, "identity": person(pack)}
+    given = {"model": model, "crop": crop, "alignment": alignment, "mask": mask, "identity": person(pack, model)}
     if references is not None:
-        one = pack.stub_analyzer((0.5, 0.5, 0.4))
+        one = pack.stub_analyzer((0.5, 0.5, 0.4), model=model)
         warped, coverage, _ = pack.run("IDFSRWarpReference", references=references, face=face, analyzer=one, crop=crop)
         given |= {"warped": warped, "coverage": coverage}
     return given
@@ -121,6 +125,29 @@ def test_the_chain_gives_what_the_core_gives_with_the_shipped_model(pack: Pack) 
     assert scale == pytest.approx(wanted.scale, abs=1e-4)
     assert float((restored.movedim(-1, 1) - wanted.crop).abs().max()) < 1e-3
     assert float((pasted.movedim(-1, 1) - wanted.image).abs().max()) < 1e-3
+
+
+def test_a_model_of_256_px_goes_through_the_whole_chain_at_its_own_size(pack: Pack, tmp_path: Path) -> None:
+    write_bundle(tmp_path / "models" / "idfsr" / "large.safetensors", size=256)
+    model = pack.model("large.safetensors")
+    image, references = picture(), portrait(400, seed=1).movedim(1, -1)
+    given = chain(pack, image, 1, references, model)
+    assert given["crop"].shape == given["warped"].shape == (1, 256, 256, 3)
+    assert given["mask"].shape == given["coverage"].shape == (1, 256, 256)
+    restored, report = pack.run("IDFSRRestoreFace", **given)
+    analyzer, one = pack.stub_analyzer(*PLACES).finder, pack.stub_analyzer((0.5, 0.5, 0.4)).finder
+    photo = [("reference 0", references.movedim(-1, 1))]
+    photos = pack.core("references").prepare_references(one, model.bundle.encoder, photo, size=256)
+    options = pack.core("options").RestoreOptions(face=1)
+    core = pack.core("restoration")
+    wanted = core.restore_image(
+        model.bundle, image.movedim(-1, 1), photos, options, given["identity"], analyzer=analyzer
+    )
+    assert float((restored.movedim(-1, 1) - wanted.crop).abs().max()) < 1e-3
+    assert f"scale {wanted.scale:.1f}" in report
+    small = chain(pack, image, 1)
+    with pytest.raises(pack.core("errors").ArgumentError, match="connect this model to the Load Face Analyzer"):
+        pack.run("IDFSRRestoreFace", **(small | {"model": model}))
 
 
 def test_a_batch_of_different_scales_with_a_picture_without_a_face(pack: Pack) -> None:

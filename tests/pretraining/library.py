@@ -8,8 +8,12 @@ from idfsr_core.pretraining.data import PHOTO_SIZE, FaceLibrary
 from tests.tiny import FFHQ_128, dense_template
 
 
-def drawn_library(people: int = 4, photos: int = 3, lone: int = 1, seed: int = 0) -> FaceLibrary:
-    """``people`` with several photos each and ``lone`` with one; landmarks and embeddings included."""
+def drawn_library(people: int = 4, photos: int = 3, lone: int = 1, seed: int = 0, times: int = 1) -> FaceLibrary:
+    """``people`` with several photos each and ``lone`` with one; landmarks and embeddings included.
+
+    ``times`` as large: the same photos with every pixel repeated.
+    """
+    larger = lambda points: (np.array(points) * times + (times - 1) / 2).astype(np.float32)
     rng = np.random.default_rng(seed)
     coded, identities, keypoints, landmarks, embeddings = [], [], [], [], []
     for person in range(people + lone):
@@ -21,7 +25,7 @@ def drawn_library(people: int = 4, photos: int = 3, lone: int = 1, seed: int = 0
             cv2.ellipse(picture, (96, 104), (36, 48), 0, 0, 360, colours[1].tolist(), -1)
             for place, (x, y) in enumerate(points):
                 cv2.circle(picture, (round(x), round(y)), 6, colours[2 + place // 2 % 3].tolist(), -1)
-            picture = cv2.GaussianBlur(picture, (0, 0), 1)
+            picture = cv2.GaussianBlur(picture, (0, 0), 1).repeat(times, 0).repeat(times, 1)
             coded.append(cv2.imencode(".png", picture[:, :, ::-1])[1].tobytes())
             identities.append(person)
             keypoints.append(points)
@@ -32,8 +36,9 @@ def drawn_library(people: int = 4, photos: int = 3, lone: int = 1, seed: int = 0
         photos=coded,
         identities=np.array(identities),
         names=[f"person {n}" for n in range(people + lone)],
-        keypoints=np.array(keypoints, np.float32),
-        landmarks=np.array(landmarks, np.float32),
+        keypoints=larger(keypoints),
+        landmarks=larger(landmarks),
+        side=PHOTO_SIZE * times,
         embeddings=np.array(embeddings, np.float32),
     )
 

@@ -105,3 +105,24 @@ def test_libraries_that_cannot_be_used_are_refused():
         BatchMaker(drawn_library(people=0, lone=3), ALWAYS_OWN)
     with pytest.raises(ArgumentError, match="scales"):
         BatchSettings(scales={8: 0.5})
+
+
+def test_a_batch_of_256_px_is_that_of_128_px_seen_twice_as_large():
+    """Every jitter is a share of the face, so that equal draws and equally small faces give the same picture."""
+    plain = {"batch": 4, "degradations": {"area": 1.0}}
+    small = maker(**plain, scales={8: 1.0}).make(2)
+    settings = replace(ALWAYS_OWN, **plain, size=256, scales={16: 1.0})
+    large = BatchMaker(drawn_library(times=2), settings).make(2)
+    assert large.target.shape == large.cond.style.shape == (4, 3, 256, 256)
+    assert large.cond.lr.shape == small.cond.lr.shape
+    assert torch.allclose(large.keypoints + 0.5, (small.keypoints + 0.5) * 2, atol=2e-2)
+    for name in ("mask", "style_coverage"):
+        halved = torch.nn.functional.avg_pool2d(getattr(large.cond, name), 2)
+        assert (halved - getattr(small.cond, name)).abs().max() < 0.06, name
+    assert (large.cond.lr - small.cond.lr).abs().mean() < 0.01
+    assert torch.equal(large.cond.identity, small.cond.identity)
+
+
+def test_photos_that_are_too_small_for_the_model_are_refused():
+    with pytest.raises(ArgumentError, match="photos of 192 px, for faces of 128 px"):
+        BatchMaker(drawn_library(), replace(ALWAYS_OWN, size=256))

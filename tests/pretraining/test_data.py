@@ -9,9 +9,7 @@ import pytest
 import torch
 
 from idfsr_core.errors import FileFormatError
-from idfsr_core.images import write_image
-from idfsr_core.pretraining.data import MARGIN, PHOTO_SIZE, read_archive, read_folders
-from tests.tiny import FFHQ_128, portrait
+from idfsr_core.pretraining.data import PHOTO_SIZE, read_archive
 
 from .library import drawn_library
 
@@ -58,20 +56,6 @@ def test_a_folder_without_index_is_refused(tmp_path):
         read_archive(tmp_path, "train")
 
 
-def test_folders_become_people_and_photos_without_a_face_are_left_out(tmp_path):
-    for person, count in (("anna", 2), ("ben", 1), ("empty", 1)):
-        (tmp_path / person).mkdir()
-        for number in range(count):
-            write_image(
-                tmp_path / person / f"{number}.png", portrait(200, number) if person != "empty" else portrait(90)
-            )
-    points = FFHQ_128 * 1.1 + 20
-    library = read_folders(tmp_path, lambda image: points if image.shape[-1] == 200 else None)
-    assert library.names == ["anna", "ben"]
-    assert library.identities.tolist() == [0, 0, 1]
-    assert np.allclose(library.keypoints[0], FFHQ_128 + MARGIN, atol=0.6)
-
-
 def test_annotations_are_computed_once_per_label(tmp_path):
     library, calls = drawn_library(), []
 
@@ -87,6 +71,19 @@ def test_annotations_are_computed_once_per_label(tmp_path):
     assert np.array_equal(first.landmarks, again.landmarks)  # pyright: ignore[reportArgumentType]
     library.annotated(landmarks, embed, "b", tmp_path, batch=8)
     assert len(calls) == 4
+
+
+def test_embeddings_are_computed_once_per_label(tmp_path):
+    library, calls = drawn_library(), []
+
+    def embed(images, keypoints):
+        calls.append(len(images))
+        return torch.full((len(images), 5), float(len(calls)))
+
+    first = library.embedded(embed, label="a", cache=tmp_path)
+    assert np.array_equal(first, library.embedded(embed, label="a", cache=tmp_path))
+    assert not np.array_equal(first, library.embedded(embed, label="b", cache=tmp_path))
+    assert calls == [13, 13]
 
 
 def test_the_research_archive_is_read(shared_dir):

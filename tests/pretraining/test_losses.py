@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from idfsr_core.pretraining.losses import EncoderLoss, LossSettings, reconstruction_loss
+from idfsr_core.pretraining.losses import EncoderLoss, LossSettings, _slope, _texture_error, reconstruction_loss
 
 KEYPOINTS = torch.tensor([[45.0, 58], [80, 58], [63, 76], [49, 92], [77, 92]]).expand(2, -1, -1)
 
@@ -82,3 +82,12 @@ def test_gradients_reach_the_estimate_through_every_term(encoder: EncoderLoss):
         reconstruction_loss(estimate, face, KEYPOINTS, lr, settings, encoder)["loss"].backward()
         assert estimate.grad is not None
         assert estimate.grad.abs().sum() > 0, name
+
+
+def test_the_texture_error_compares_the_same_share_of_the_face_at_every_size():
+    face, other = (torch.nn.functional.interpolate(each, 64) for each in _pictures())
+    shifted = lambda image, pixels: _texture_error(image, image.roll(pixels, -1))
+    large = torch.nn.functional.interpolate(face, 512)
+    assert float(_texture_error(face, face)) == 0
+    assert float(shifted(large, 4)) < 0.5 * float(_texture_error(large, torch.nn.functional.interpolate(other, 512)))
+    assert _slope(large).shape[-1] == _slope(torch.nn.functional.interpolate(face, 128)).shape[-1]
