@@ -11,6 +11,7 @@ examples:
   python -m idfsr_core pretrain denoiser --data faces/ --output runs/paper --config paper
   python -m idfsr_core pretrain encoder --data faces/ --teacher packs/edge_xs --output runs/encoder
   python -m idfsr_core pretrain analyzer --data faces/ --scenes scenes/ --teacher pfld.onnx --output runs/analyzer
+  python -m idfsr_core pretrain archive --data photos/ --output faces/
   python -m idfsr_core pretrain bundle runs/denoiser runs/encoder/encoder-training.safetensors \\
       runs/analyzer/analyzer.safetensors --output new.safetensors --card card.json
 """
@@ -43,6 +44,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     _add_denoiser(_training(parts, "denoiser", "the diffusion network"))
     _add_encoder(_training(parts, "encoder", "the identity encoder, by another encoder", steps=5000, batch=64))
     _add_analyzer(_training(parts, "analyzer", "the face finder and its landmarks", steps=3000, batch=32))
+    _add_archive(parts)
     what = "join trained parts into one bundle; where two hold a part, the later one counts"
     join = parts.add_parser("bundle", help=what, description=what.capitalize() + ".")
     join.add_argument(
@@ -53,6 +55,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     join.add_argument("--output", metavar="FILE", required=True, help="bundle to write, *.safetensors")
     join.add_argument("--card", metavar="JSON", help="file with the model card: name, data, metrics, training, notes")
+
+
+def _add_archive(parts) -> None:
+    what = "make a folder of photos per person an archive of 192 px crops, as encoder, analyzer and evaluate read it"
+    parser = parts.add_parser("archive", help=what, description=what.capitalize() + ".")
+    parser.add_argument("--data", metavar="FOLDER", required=True, help="one folder of photos per person")
+    parser.add_argument("--output", metavar="FOLDER", required=True, help="where to write index.jsonl and tar files")
+    parser.add_argument("--split", default="train", choices=("train", "val"), help="of all its people (default: train)")
+    parser.add_argument("--bundle", metavar="FILE", help="whose analyzer finds the faces (default: the shipped one)")
 
 
 def _training(
@@ -119,7 +130,21 @@ def run(args: argparse.Namespace) -> int:
     if args.part == "bundle":
         return _join(args)
     common.check_writable(Path(args.output))
-    return {"denoiser": _denoiser, "encoder": _encoder, "analyzer": _analyzer}[args.part](args)
+    return {"denoiser": _denoiser, "encoder": _encoder, "analyzer": _analyzer, "archive": _archive}[args.part](args)
+
+
+def _archive(args: argparse.Namespace) -> int:
+    from ..bundle import load_bundle
+    from ..pretraining.data import write_archive
+
+    if (Path(args.data) / "index.jsonl").is_file():
+        raise ArgumentError("--data", args.data, "it is an archive already; name a folder with one folder per person")
+    library = library_of(args.data, load_bundle(args.bundle))
+    index = write_archive(Path(args.output), library, args.split)
+    for reason in library.left_out:
+        print(f"photos left out: {reason}")
+    print(f"{index}: {len(library)} photos of {len(library.names)} people, split {args.split}")
+    return 0
 
 
 def _join(args: argparse.Namespace) -> int:

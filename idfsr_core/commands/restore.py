@@ -2,7 +2,7 @@
 
 What happens: the face is found (the one most like the references where there are several), cut out, masked; the best
 fitting reference is warped onto it; the identity of all references (or of --identity) is read; the face is restored at
-128 px and pasted back into the picture, which is enlarged so that the new detail has room.
+the model's size (128 px) and pasted back into the picture, which is enlarged so that the new detail has room.
 
 examples:
   python -m idfsr_core restore group.jpg --references photos/ --output out.png
@@ -53,7 +53,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--mask", metavar="FILE", help="grey picture as large as PICTURE, white where the face is to be rebuilt"
     )
-    parser.add_argument("--crop", metavar="FILE", help="also write the restored 128 px face alone (one picture only)")
+    parser.add_argument("--crop", metavar="FILE", help="also write the restored face alone (one picture only)")
     parser.add_argument("--json", action="store_true", help="print one JSON object per picture instead of sentences")
     add_option_arguments(parser)
     common.add_model_arguments(parser)

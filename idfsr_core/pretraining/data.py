@@ -8,6 +8,7 @@ are cached.
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import tarfile
 from collections.abc import Callable, Sequence
@@ -134,12 +135,41 @@ def _save(path: Path, **arrays: np.ndarray) -> None:
         np.savez(file, **arrays)  # pyright: ignore[reportArgumentType]
 
 
+def write_archive(folder: Path, library: FaceLibrary, split: str = "train", shard: int = 4000) -> Path:
+    """The opposite of :func:`read_archive`: tar files of at most ``shard`` photos each, and the index, which is last.
+
+    Raises:
+        FileFormatError: there is an index already, or the photos are not those of an archive (192 px).
+    """
+    index = folder / "index.jsonl"
+    if index.exists():
+        raise FileFormatError(f"photo archive {folder}", "index.jsonl is there already", "name another folder")
+    if library.side != PHOTO_SIZE:
+        raise FileFormatError(f"photo archive {folder}", f"photos of {library.side} px", f"give {PHOTO_SIZE} px")
+    folder.mkdir(parents=True, exist_ok=True)
+    rows = []
+    for start in range(0, len(library), shard):
+        name = f"faces-{start // shard:03d}.tar"
+        with atomic_path(folder / name) as temporary, tarfile.open(temporary, "w") as tar:
+            for number in range(start, min(start + shard, len(library))):
+                person, photo = library.names[int(library.identities[number])], library.photos[number]
+                entry = tarfile.TarInfo(f"{person}/{number:07d}.jpg")
+                entry.size = len(photo)
+                tar.addfile(entry, io.BytesIO(photo))
+                points = library.keypoints[number].astype(float).round(2).tolist()
+                row = {"file": entry.name, "shard": name, "identity": person, "split": split, "keypoints": points}
+                rows.append(json.dumps(row, ensure_ascii=False))
+    with atomic_path(index) as temporary:
+        Path(temporary).write_text("\n".join(rows) + "\n", encoding="utf-8")
+    return index
+
+
 def read_archive(folder: Path, split: str) -> FaceLibrary:
     """The people of one split ("train" or "val") of a folder with ``index.jsonl`` and the tar files it names."""
     index = folder / "index.jsonl"
     if not index.is_file():
         raise FileFormatError(f"photo archive {folder}", "no index.jsonl", "name the folder that holds it")
-    rows = [row for row in map(json.loads, index.read_text().splitlines()) if row["split"] == split]
+    rows = [row for row in map(json.loads, index.read_text(encoding="utf-8").splitlines()) if row["split"] == split]
     if not rows:
         raise FileFormatError(f"photo archive {index}", f"no photos of split {split!r}", "use train or val")
     wanted = {(row["shard"], row["file"]) for row in rows}

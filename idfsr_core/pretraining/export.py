@@ -28,7 +28,8 @@ def export_bundle(path: str | Path, sources: Sequence[str | Path], card: ModelCa
         path: the bundle to write.
         sources: bundles (whole or with some parts), folders of denoiser runs (the averaged weights of the newest
             checkpoint are taken), checkpoints of an encoder's training, analyzers.
-        card: the model card; what the sources' cards say is kept where it says nothing.
+        card: the model card; what the sources' cards say is kept where it says nothing. Without a card, or with one
+            that says nothing of it, the licence is research only, as that of the shipped networks.
 
     Raises:
         FileFormatError: a source is none of these, or damaged.
@@ -39,7 +40,9 @@ def export_bundle(path: str | Path, sources: Sequence[str | Path], card: ModelCa
         found, about = read_trained(source)
         networks |= found
         joined = _join(joined, about)
-    return save_bundle(path, networks, _join(joined, card) if card else joined)
+    if card:
+        joined = replace(_join(joined, card), licence=card.licence)
+    return save_bundle(path, networks, joined)
 
 
 def read_trained(source: Path) -> tuple[dict[str, nn.Module], ModelCard]:
@@ -77,7 +80,7 @@ def _denoiser(folder: Path) -> tuple[dict[str, nn.Module], ModelCard]:
         reason = str(error).splitlines()[0]
         raise FileFormatError(f"checkpoint {checkpoint}", reason, "take an older one, or train again") from error
     batch = info.get("batches", {}).get("batch")
-    images = {"images": info["step"] * batch} if batch else {}
+    images = {"images": info["step"] * batch * info.get("processes", 1)} if batch else {}
     return {"denoiser": denoiser}, _about("denoiser", info | images)
 
 

@@ -126,6 +126,7 @@ def pretrain(
         last = late or step + 1 == settings.steps
         if accelerator.is_main_process and (last or (step + 1) % settings.save_every == 0):
             info = {"config": config.to_dict(), "batches": asdict(maker.settings), "seed": settings.seed}
+            info["processes"] = accelerator.num_processes
             save_checkpoint(settings.output, step + 1, accelerator.unwrap_model(model), ema, optimizer, info)
         if accelerator.is_main_process and (last or (step + 1) % settings.sheet_every == 0):
             _draw_sheet(config, ema, maker, settings.output / f"sheet-{step + 1:07d}.png", accelerator.device)

@@ -2,6 +2,9 @@
 
 import io
 import json
+import socket
+import subprocess
+import sys
 import tarfile
 from dataclasses import replace
 from pathlib import Path
@@ -16,6 +19,7 @@ from idfsr_core.cli import build_parser, main
 from idfsr_core.commands.pretrain import recipe_of
 from idfsr_core.images import read_image, write_image
 from idfsr_core.pretraining.batches import BatchSettings
+from idfsr_core.pretraining.data import read_archive
 from idfsr_core.pretraining.recipes import Recipe, read_recipe
 from tests import tiny
 from tests.pretraining.library import drawn_library
@@ -100,6 +104,45 @@ def test_faces_of_256_px_are_trained_from_a_folder_and_restored(
     assert main([*restore, "--output", str(out), "--crop", str(crop), "--device", "cpu"]) == 0
     assert read_image(crop).shape == (1, 3, 256, 256)
     assert read_image(out).shape == (1, 3, 320, 320)  # 16 px of face, 32 px of crop, in a picture of 40
+
+
+@pytest.mark.slow
+def test_two_processes_train_together_and_go_on(archive: Path, tmp_path: Path) -> None:
+    recipe, bundle = tmp_path / "tiny.json", tiny.write_bundle(tmp_path / "tiny.safetensors")
+    batches = {"scales": {"16": 1.0}, "batch": 1}
+    recipe.write_text(json.dumps({"denoiser": tiny.DENOISER.to_dict(), "batches": batches}))
+    train = ["-m", "idfsr_core", "pretrain", "denoiser", "--data", archive, "--output", tmp_path / "run"]
+    train += ["--bundle", bundle, "--config", recipe, "--workers", 0, "--precision", "no", "--minutes", 60]
+    for steps in (2, 3):
+        launch = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", 2, "--master_port", free_port()]
+        subprocess.run([str(word) for word in (*launch, *train, "--steps", steps)], check=True, timeout=600)
+    lines = (tmp_path / "run" / "log.csv").read_text().splitlines()[1:]
+    assert [line.split(",")[:2] for line in lines] == [["1", "2"], ["2", "4"], ["3", "6"]]
+    assert [path.name for path in (tmp_path / "run").glob("step-*")] == ["step-0000003"]
+    assert load_bundle(tmp_path / "run" / "denoiser.safetensors").card.training["denoiser"]["images"] == 6
+
+
+def free_port() -> int:
+    """A port that nobody uses now."""
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        return found.getsockname()[1]
+
+
+def test_an_archive_is_made_of_a_folder_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("idfsr_core.bundle.Bundle.analyzer", Finder())
+    for person in ("anna", "ben"):
+        (tmp_path / "photos" / person).mkdir(parents=True)
+        write_image(tmp_path / "photos" / person / "1.png", tiny.portrait(400, seed=len(person)))
+    bundle, faces = tiny.write_bundle(tmp_path / "tiny.safetensors"), tmp_path / "faces"
+    make = ["pretrain", "archive", "--output", str(faces), "--split", "val", "--bundle", str(bundle), "--data"]
+    assert main([*make, str(tmp_path / "photos")]) == 0
+    assert "2 photos of 2 people, split val" in capsys.readouterr().out
+    assert read_archive(faces, "val").names == ["anna", "ben"]
+    assert main([*make, str(faces)]) == 2
+    assert "an archive already" in capsys.readouterr().err
 
 
 def test_an_archive_of_small_faces_is_refused_for_a_larger_recipe(

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from idfsr_core.errors import FileFormatError
-from idfsr_core.pretraining.data import PHOTO_SIZE, read_archive
+from idfsr_core.pretraining.data import PHOTO_SIZE, read_archive, write_archive
 
 from .library import drawn_library
 
@@ -71,6 +71,21 @@ def test_annotations_are_computed_once_per_label(tmp_path):
     assert np.array_equal(first.landmarks, again.landmarks)  # pyright: ignore[reportArgumentType]
     library.annotated(landmarks, embed, "b", tmp_path, batch=8)
     assert len(calls) == 4
+
+
+def test_a_written_archive_is_read_back(tmp_path):
+    library = drawn_library()
+    write_archive(tmp_path / "a", library, "val", shard=5)
+    assert len(list((tmp_path / "a").glob("*.tar"))) == 3
+    again = read_archive(tmp_path / "a", "val")
+    assert again.photos == library.photos
+    assert again.names == library.names
+    assert np.array_equal(again.identities, library.identities)
+    assert np.allclose(again.keypoints, library.keypoints, atol=0.006)
+    with pytest.raises(FileFormatError, match="there already"):
+        write_archive(tmp_path / "a", library)
+    with pytest.raises(FileFormatError, match="384 px"):
+        write_archive(tmp_path / "b", drawn_library(times=2))
 
 
 def test_embeddings_are_computed_once_per_label(tmp_path):

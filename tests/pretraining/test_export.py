@@ -27,7 +27,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     denoiser = networks["denoiser"]
     optimizer = torch.optim.AdamW(denoiser.parameters())
     averaged = {name: value + 1 for name, value in denoiser.state_dict().items()}
-    info = {"config": tiny.DENOISER.to_dict(), "batches": {"batch": 4}, "seed": 3}
+    info = {"config": tiny.DENOISER.to_dict(), "batches": {"batch": 4}, "processes": 2, "seed": 3}
     save_checkpoint(folder / "denoiser", 10, denoiser, averaged, optimizer, info)
     rng = np.random.default_rng(0)
     targets = rng.normal(size=(4, 32)).astype(np.float32)
@@ -47,11 +47,12 @@ def test_three_trainings_become_one_bundle(trained: Path, tmp_path: Path) -> Non
         trained / "encoder" / "encoder-training.safetensors",
         trained / "denoiser",
     ]
-    card = ModelCard(name="whole", data="noise", metrics={"identity": 0.5})
+    card = ModelCard(name="whole", data="noise", licence="ours", metrics={"identity": 0.5})
     bundle = load_bundle(export_bundle(tmp_path / "whole.safetensors", sources, card))
     assert bundle.parts == ("denoiser", "analyzer", "encoder")
     assert (bundle.card.name, bundle.card.data, bundle.card.metrics) == ("whole", "noise", {"identity": 0.5})
-    assert bundle.card.training["denoiser"] == {"step": 10, "images": 40, "seed": 3}
+    assert bundle.card.licence == "ours"
+    assert bundle.card.training["denoiser"] == {"step": 10, "images": 80, "seed": 3}
     assert bundle.card.training["encoder"]["step"] == 1
     wanted = next(iter(tiny.networks()["denoiser"].parameters())) + 1
     assert torch.allclose(next(iter(bundle.denoiser.parameters())), wanted, atol=2e-3), "the averaged weights count"
@@ -65,6 +66,7 @@ def test_the_later_source_gives_a_part(trained: Path, tmp_path: Path) -> None:
         wanted = next(iter(tiny.networks(seed)[part].state_dict().values()))
         assert torch.allclose(next(iter(new.network(part).state_dict().values())), wanted, atol=1e-3), part
     assert new.card.notes == "old"
+    assert "non-commercial" in new.card.licence
 
 
 def test_foreign_sources_are_named(trained: Path, tmp_path: Path) -> None:

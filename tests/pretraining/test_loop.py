@@ -13,7 +13,7 @@ from idfsr_core.diffusion.config import DenoiserConfig
 from idfsr_core.errors import ArgumentError, FileFormatError
 from idfsr_core.pretraining.batches import Batch, BatchMaker, BatchSettings
 from idfsr_core.pretraining.checkpoint import latest_checkpoint
-from idfsr_core.pretraining.loop import PretrainSettings, pretrain
+from idfsr_core.pretraining.loop import PretrainSettings, _any, _check_start, pretrain
 from tests.diffusion.faces import TINY
 
 from .library import drawn_library
@@ -77,6 +77,45 @@ def test_training_learns_a_batch_by_heart(tmp_path):
     pretrain(CONFIG, maker, settings(tmp_path, 40, learning_rate=4e-3))
     found = losses(tmp_path)
     assert sum(found[-5:]) < 0.85 * sum(found[:5])
+
+
+class OneSpoilt(OneBatch):
+    """A batch of which nothing can be learned, among others."""
+
+    def make(self, step: int, process: int = 0) -> Batch:
+        batch = super().make(step)
+        return replace(batch, target=batch.target * torch.nan) if step == 1 else batch
+
+
+def test_a_step_with_gradients_that_are_not_finite_is_left_out(tmp_path):
+    maker = OneSpoilt(drawn_library(), BatchSettings(size=64, batch=2, scales={8: 1.0}))
+    weights = pretrain(CONFIG, maker, settings(tmp_path, 3))
+    assert all(bool(value.isfinite().all()) for value in weights.values())
+    assert losses(tmp_path)[1] != losses(tmp_path)[1]
+
+
+class Others:
+    """Stands for an accelerator: what this process says, and what another one does."""
+
+    device = torch.device("cpu")
+
+    def __init__(self, other: int) -> None:
+        self.other = other
+
+    def gather(self, value: torch.Tensor) -> torch.Tensor:
+        return torch.cat([value, torch.full_like(value, self.other)])
+
+
+def test_processes_that_do_not_see_the_same_checkpoint_do_not_start():
+    _check_start(Others(200), 200)
+    with pytest.raises(ArgumentError, match="all machines share"):
+        _check_start(Others(0), 200)
+
+
+def test_one_process_that_stops_stops_all():
+    assert _any(Others(1), False)
+    assert _any(Others(0), True)
+    assert not _any(Others(0), False)
 
 
 def test_another_configuration_does_not_continue(tmp_path):
