@@ -23,7 +23,8 @@ from .results import Evaluation, ResultSet, make_folder, read_json, write_json
 from .situations import Situation, make_situation
 
 Say = Callable[[str], None]
-_SHAPES_NOTHING = ("scales", "landmarks", "methods", "batch")  # settings that choose what is measured, not how
+# Settings that choose what is measured, not how; whom ``least`` leaves out shows in the targets.
+_SHAPES_NOTHING = ("scales", "landmarks", "methods", "batch", "least")
 
 
 @dataclass(kw_only=True)
@@ -51,12 +52,17 @@ class Study:
 
     def run(self, about: dict[str, Any]) -> Evaluation:
         """Measure what is not there yet; give back everything the settings ask for."""
+        sets = [*ceilings(self.subjects, self.instruments), *self.sets()]
+        return Evaluation(about=about, sets=tuple(sets))
+
+    def sets(self) -> list[ResultSet]:
+        """The methods' figures at every scale with every kind of landmarks, without the ceilings."""
         make_folder(self.folder)
-        sets = ceilings(self.subjects, self.instruments)
+        found = []
         for landmarks in self.settings.landmarks:
             for scale in self.settings.scales:
-                sets += self._block(scale, landmarks)
-        return Evaluation(about=about, sets=tuple(sets))
+                found += self._block(scale, landmarks)
+        return found
 
     def _block(self, scale: int, landmarks: str) -> list[ResultSet]:
         """All methods at one scale with one kind of landmarks; they share the situations and the conditions."""

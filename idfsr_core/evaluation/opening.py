@@ -6,7 +6,7 @@ import hashlib
 import json
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,12 +20,13 @@ from .fit_people import fit_people
 from .harness import Study
 from .measuring import Instruments
 from .methods import Toolbox, chosen
-from .protocol import EvaluationSettings, choose_cases, load_subjects
+from .protocol import Case, EvaluationSettings, Photo, PhotoReader, choose_cases, load_subjects
 from .situations import Known, know_person
 
 if TYPE_CHECKING:
     from ..faces.analyzer import FaceAnalyzer
     from ..identity.encoders import IdentityEncoder
+    from ..pretraining.data import FaceLibrary
     from .protocol import Subject
 
 # Where each encoder lies in the folder of shared models.
@@ -79,9 +80,44 @@ def open_instruments(settings: EvaluationSettings, sources: Sources, runtime: Ru
     return Instruments(encoders=open_encoders(settings.encoders, sources.weights, runtime), landmarks=landmarks)
 
 
+@dataclass(kw_only=True)
+class Material:
+    """Photos and instruments, opened once for any number of runs; what was seen in a photo is kept."""
+
+    library: FaceLibrary
+    instruments: Instruments
+    choose: Callable[[FaceLibrary, EvaluationSettings], list[Case]] = choose_cases
+    photos: PhotoReader = field(init=False)
+    _known: dict[tuple, Known] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.photos = PhotoReader(library=self.library, landmarks=self.instruments.landmarks)
+
+    def subjects(self, settings: EvaluationSettings, further: int = 0) -> list[Subject]:
+        """The people that the settings ask for, with ``further`` photos beyond the references."""
+        return load_subjects(self.photos, self.choose(self.library, settings), further)
+
+    def known(
+        self, photos: tuple[Photo, ...], landmarks: str, encoder: IdentityEncoder, analyzer: FaceAnalyzer | None
+    ) -> Known:
+        """See :func:`know_person`."""
+        key = (tuple(map(id, photos)), landmarks, encoder.hash, id(analyzer))
+        if key not in self._known:
+            self._known[key] = know_person(photos, landmarks, encoder, analyzer)
+        return self._known[key]
+
+
+def open_material(settings: EvaluationSettings, sources: Sources, runtime: Runtime) -> Material:
+    """The people of the archive and the measuring models."""
+    from ..pretraining.data import read_archive
+
+    instruments = open_instruments(settings, sources, runtime)
+    return Material(library=read_archive(sources.faces, sources.split), instruments=instruments)
+
+
 def open_study(
     settings: EvaluationSettings,
-    sources: Sources,
+    material: Material | Sources,
     folder: Path,
     runtime: Runtime,
     *,
@@ -97,7 +133,7 @@ def open_study(
 
     Args:
         settings: the protocol.
-        sources: photos and measuring models.
+        material: photos and measuring models, or where they lie.
         folder: where figures, pictures and fitted identities are kept.
         runtime: device and precision.
         bundle: ours; one without a denoiser gives the composites only.
@@ -108,13 +144,12 @@ def open_study(
         fitting: how to fit identities; None leaves the fitted method out.
         say: told about every set as it is done.
     """
-    from ..pretraining.data import read_archive
-
     methods = chosen(settings.methods, _available(bundle, paper, fitting))
-    instruments = open_instruments(settings, sources, runtime)
-    library = read_archive(sources.faces, sources.split)
+    if isinstance(material, Sources):
+        material = open_material(settings, material, runtime)
+    instruments = material.instruments
     further = max(settings.fit_photos - settings.references, 0) if fitting else 0
-    subjects = load_subjects(library, choose_cases(library, settings), instruments.landmarks, further)
+    subjects = material.subjects(settings, further)
     if analyzer is None and ("found" in settings.landmarks or "analyzer" in bundle.parts):
         analyzer = bundle.analyzer
     encoder = encoder or (bundle.encoder if "encoder" in bundle.parts else next(iter(instruments.encoders.values())))
@@ -124,15 +159,17 @@ def open_study(
         denoiser=bundle.denoiser if "denoiser" in bundle.parts else None,
         analyzer=analyzer,
         paper=paper.denoiser if paper else None,
-        known=_known(subjects, settings, encoder, analyzer),
+        known=_known(material, subjects, settings, encoder, analyzer),
     )
     if paper:
         reader = paper_encoder or (paper.encoder if "encoder" in paper.parts else encoder)
-        tools.paper_known = tools.known if reader is encoder else _known(subjects, settings, reader, analyzer)
+        tools.paper_known = tools.known if reader is encoder else _known(material, subjects, settings, reader, analyzer)
     weights = _weights(bundle, paper, encoder, analyzer, fitting)
     if fitting and any(method.needs == "fitted" for method in methods):
-        people = [know_person((*s.references, *s.further), settings.landmarks[0], encoder, analyzer) for s in subjects]
-        place = folder / f"fitted-{weights['fitted']}-{settings.seed}-{settings.references}-{settings.fit_photos}"
+        kind = settings.landmarks[0]
+        people = [material.known((*s.references, *s.further), kind, encoder, analyzer) for s in subjects]
+        chosen_by = (settings.seed, settings.references, settings.fit_photos, settings.least, settings.draw)
+        place = folder / f"fitted-{weights['fitted']}-{'-'.join(map(str, chosen_by))}"
         identities, _ = fit_people(bundle.denoiser, encoder, people, place, fitting, runtime, say)
         tools.fitted = {number: identity.vector for number, identity in enumerate(identities)}
     return Study(
@@ -156,10 +193,14 @@ def _available(bundle: Bundle, paper: Bundle | None, fitting: FittingSettings | 
 
 
 def _known(
-    subjects: Sequence[Subject], settings: EvaluationSettings, encoder: IdentityEncoder, analyzer: FaceAnalyzer | None
+    material: Material,
+    subjects: Sequence[Subject],
+    settings: EvaluationSettings,
+    encoder: IdentityEncoder,
+    analyzer: FaceAnalyzer | None,
 ) -> dict[str, list[Known]]:
     return {
-        kind: [know_person(subject.references, kind, encoder, analyzer) for subject in subjects]
+        kind: [material.known(subject.references, kind, encoder, analyzer) for subject in subjects]
         for kind in settings.landmarks
     }
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import zlib
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
@@ -25,6 +26,13 @@ ROUGH_SHIFT, ROUGH_GROW = (
     0.1,
     0.08,
 )  # standard deviations of a box drawn by hand, in box widths and as a log of its size
+# Standard deviations of what moves true landmarks, one to another; the sum is brought to the length asked for.
+MOVED_SHIFT, MOVED_GROW, MOVED_TURN, MOVED_NOISE = (
+    0.6,
+    0.35,
+    0.35,
+    0.3,
+)  # eye distances, log of size, radians, each point
 
 
 class LandmarkReader(Protocol):
@@ -51,12 +59,20 @@ class EvaluationSettings:
     options: RestoreOptions = field(default_factory=RestoreOptions)
     paper_steps: int = 25  # forwards for the paper's form, which starts from noise
     fit_photos: int = 4  # photos for fitting: the references first, then further ones of the person
+    least: int = 0  # photos that a person must have beside the target, where that is more than ``references``
+    draw: int = 0  # which set of a person's references, 0 the first; sets of one person differ but may overlap
+    displaced: float = 0.0  # true landmarks are moved by so many eye distances on average
 
     def __post_init__(self) -> None:
         for name in ("people", "references", "batch", "paper_steps", "fit_photos"):
             if getattr(self, name) < 1:
                 raise ArgumentError(name, getattr(self, name), "use 1 or more")
+        for name in ("least", "draw", "displaced"):
+            if getattr(self, name) < 0:
+                raise ArgumentError(name, getattr(self, name), "use 0 or more")
         _check_choice("landmarks", self.landmarks, LANDMARKS)
+        if self.displaced and self.landmarks != ("true",):
+            raise ArgumentError("landmarks", ", ".join(self.landmarks), "only true landmarks can be displaced")
         _check_choice("degradation", (self.degradation,), DEGRADATIONS)
         for scale in self.scales:
             if not 2 <= scale <= 32 or 128 % scale:
@@ -86,20 +102,35 @@ class Case:
 
 def choose_cases(library: FaceLibrary, settings: EvaluationSettings) -> list[Case]:
     """The cases of a library, the same for the same seed; fewer people are the first of more people."""
-    enough = [photos for photos in library.people() if len(photos) > settings.references]
+    least = max(settings.references, settings.least)
+    enough = [photos for photos in library.people() if len(photos) > least]
     order = np.random.default_rng(settings.seed).permutation(len(enough))
     cases = []
     for number, place in enumerate(order[: settings.people]):
         photos = enough[place]
         name = library.names[int(library.identities[photos[0]])]
         rng = np.random.default_rng((settings.seed, zlib.crc32(name.encode())))
-        drawn = tuple(int(index) for index in rng.permutation(photos))
-        last = 1 + settings.references
-        cases.append(Case(number=number, target=drawn[0], references=drawn[1:last], further=drawn[last:]))
+        target, *others = (int(index) for index in rng.permutation(photos))
+        drawn = _drawn_anew(tuple(others), settings.references, settings.draw, rng)
+        references, further = drawn[: settings.references], drawn[settings.references :]
+        cases.append(Case(number=number, target=target, references=references, further=further))
     if len(cases) < 2:
-        value = f"{len(cases)} with more than {settings.references} photos"
+        value = f"{len(cases)} with more than {least} photos"
         raise ArgumentError("people", value, "give photos of at least two people, or use fewer references")
     return cases
+
+
+def _drawn_anew(photos: tuple[int, ...], count: int, draw: int, rng: np.random.Generator) -> tuple[int, ...]:
+    """The photos in an order of which the first ``count`` are another set than those of every draw before."""
+    if math.comb(len(photos), count) <= draw:
+        value = f"{draw + 1} sets of {count} out of {len(photos)} photos"
+        raise ArgumentError("draw", value, "use fewer draws, or people with more photos")
+    seen = [set(photos[:count])]
+    while len(seen) <= draw:
+        photos = tuple(int(index) for index in rng.permutation(photos))
+        if set(photos[:count]) not in seen:
+            seen.append(set(photos[:count]))
+    return photos
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -121,17 +152,27 @@ class Subject:
     further: tuple[Photo, ...] = ()
 
 
-def load_subjects(
-    library: FaceLibrary, cases: list[Case], landmarks: LandmarkReader, further: int = 0
-) -> list[Subject]:
+@dataclass(kw_only=True)
+class PhotoReader:
+    """Photos of a library with their landmarks; what was read once is kept."""
+
+    library: FaceLibrary
+    landmarks: LandmarkReader
+    _kept: dict[int, Photo] = field(default_factory=dict)
+
+    def __call__(self, index: int) -> Photo:
+        """The photo of this index."""
+        if index not in self._kept:
+            pixels = np.ascontiguousarray(self.library.photo(index))
+            keypoints = self.library.keypoints[index]
+            image = torch.from_numpy(pixels).permute(2, 0, 1)[None].float() / 255
+            landmarks = self.landmarks.landmarks(pixels, keypoints)
+            self._kept[index] = Photo(image=image, keypoints=keypoints, landmarks=landmarks)
+        return self._kept[index]
+
+
+def load_subjects(photo: PhotoReader, cases: list[Case], further: int = 0) -> list[Subject]:
     """Read the photos of the cases and their landmarks; ``further`` is how many photos beyond the references."""
-
-    def photo(index: int) -> Photo:
-        pixels = np.ascontiguousarray(library.photo(index))
-        keypoints = library.keypoints[index]
-        image = torch.from_numpy(pixels).permute(2, 0, 1)[None].float() / 255
-        return Photo(image=image, keypoints=keypoints, landmarks=landmarks.landmarks(pixels, keypoints))
-
     return [
         Subject(
             case=case,
@@ -150,3 +191,22 @@ def rough_box(photo: Photo, case: Case, seed: int) -> np.ndarray:
     centre = (low + high) / 2 + rng.normal(0, ROUGH_SHIFT, 2) * (high[0] - low[0])
     half = (high - low) / 2 * np.exp(rng.normal(0, ROUGH_GROW))
     return np.concatenate([centre - half, centre + half]).astype(np.float32)
+
+
+def displaced_landmarks(photo: Photo, case: Case, seed: int, amount: float) -> np.ndarray:
+    """True landmarks [68, 2] moved by a shift, a turn, a growth and noise, all drawn by seed and person.
+
+    Every person's are off by ``amount`` eye distances exactly (mean over the points); another amount moves them further
+    in the same directions.
+    """
+    points = photo.landmarks
+    if not amount:
+        return points
+    rng = np.random.default_rng((seed, case.number, 11))
+    eyes = float(np.linalg.norm(points[36:42].mean(0) - points[42:48].mean(0)))
+    arms = (points - points.mean(0)) / eyes
+    turn, size = rng.normal(0, MOVED_TURN), np.exp(rng.normal(0, MOVED_GROW))
+    rotation = size * np.array([[np.cos(turn), np.sin(turn)], [-np.sin(turn), np.cos(turn)]])
+    moved = arms @ rotation + rng.normal(0, MOVED_SHIFT, 2) + rng.normal(0, MOVED_NOISE, arms.shape)
+    away = moved - arms
+    return (points + away * (amount * eyes / np.linalg.norm(away, axis=1).mean())).astype(np.float32)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from ..images import atomic_path
 from .protocol import USED_IN_TRAINING
@@ -21,7 +22,7 @@ _COLUMNS = (  # figure, heading, digits
 
 def markdown(evaluation: Evaluation) -> str:
     """The whole report: how it was made, one table per scale and kind of landmarks, ceilings, failures."""
-    return "\n".join([*_head(evaluation), *_tables(evaluation), *_borrowed(evaluation), *_legend()]) + "\n"
+    return "\n".join([*head_lines(evaluation.about), *_tables(evaluation), *_borrowed(evaluation), *_legend()]) + "\n"
 
 
 def save_markdown(evaluation: Evaluation, path: Path) -> None:
@@ -30,15 +31,16 @@ def save_markdown(evaluation: Evaluation, path: Path) -> None:
         temporary.write_text(markdown(evaluation), encoding="utf-8")
 
 
-def _head(evaluation: Evaluation) -> Iterator[str]:
-    for name, value in evaluation.about.items():
+def head_lines(about: Mapping[str, Any]) -> Iterator[str]:
+    """How the figures came about, a point for each plain value, above a table."""
+    for name, value in about.items():
         if isinstance(value, (str, int, float)) and value != "":
             yield f"- {name}: {value}"
     yield ""
 
 
 def _tables(evaluation: Evaluation) -> Iterator[str]:
-    encoders = encoders_of(evaluation)
+    encoders = encoders_of(evaluation.sets)
     blocks = sorted({(each.landmarks, each.scale) for each in evaluation.sets if each.scale})
     for landmarks, scale in blocks:  # "found" comes before "true": the honest figure first
         sets = [each for each in evaluation.sets if (each.landmarks, each.scale) == (landmarks, scale)]
@@ -54,10 +56,10 @@ def _tables(evaluation: Evaluation) -> Iterator[str]:
     if limits:
         yield f"**Ceilings: genuine photos** (n = {len(limits[0].cases)})"
         yield ""
-        yield _line(["", *(f"identity, {_marked(name)}" for name in encoders)])
-        yield _line(["---"] * (1 + len(encoders)))
+        yield line(["", *(f"identity, {marked(name)}" for name in encoders)])
+        yield line(["---"] * (1 + len(encoders)))
         for each in limits:
-            yield _line([each.title, *(_cell(each, f"identity.{name}", 3, True) for name in encoders)])
+            yield line([each.title, *(cell(each, f"identity.{name}", 3, True) for name in encoders)])
         yield ""
 
 
@@ -65,14 +67,14 @@ _LANDMARK_WORDS = {"found": "found in the LR picture", "true": "true"}
 
 
 def _rows(sets: Sequence[ResultSet], encoders: Sequence[str]) -> Iterator[str]:
-    headings = [*(f"identity, {_marked(name)}" for name in encoders), *(heading for _, heading, _ in _COLUMNS)]
-    yield _line(["", *headings, "face FID", "s per face", "failed"])
-    yield _line(["---"] * (4 + len(headings)))
+    headings = [*(f"identity, {marked(name)}" for name in encoders), *(heading for _, heading, _ in _COLUMNS)]
+    yield line(["", *headings, "face FID", "s per face", "failed"])
+    yield line(["---"] * (4 + len(headings)))
     for each in sets:
-        cells = [_cell(each, f"identity.{name}", 3, True) for name in encoders]
-        cells += [_cell(each, name, digits, False) for name, _, digits in _COLUMNS]
+        cells = [cell(each, f"identity.{name}", 3, True) for name in encoders]
+        cells += [cell(each, name, digits, False) for name, _, digits in _COLUMNS]
         distance = each.of_set.get(f"frechet.{encoders[0]}", math.nan) if encoders else math.nan
-        yield _line([each.title, *cells, _number(distance, 3), _number(each.seconds, 2), str(each.failed)])
+        yield line([each.title, *cells, number(distance, 3), number(each.seconds, 2), str(each.failed)])
 
 
 def _borrowed(evaluation: Evaluation) -> Iterator[str]:
@@ -80,15 +82,15 @@ def _borrowed(evaluation: Evaluation) -> Iterator[str]:
     sets = [each for each in evaluation.sets if any(name.startswith("other.") for name in each.figures)]
     if not sets:
         return
-    encoders = encoders_of(evaluation)
+    encoders = encoders_of(evaluation.sets)
     yield "**Another person's identity put in**: similarity to the person in the LR picture / to the other person /"
     yield "share of faces closer to the other person"
     yield ""
-    yield _line(["", "scale", "landmarks", *(_marked(name) for name in encoders)])
-    yield _line(["---"] * (3 + len(encoders)))
+    yield line(["", "scale", "landmarks", *(marked(name) for name in encoders)])
+    yield line(["---"] * (3 + len(encoders)))
     for each in sets:
         cells = [_borrowed_cell(each, name) for name in encoders]
-        yield _line([each.title, f"{each.scale}x", each.landmarks, *cells])
+        yield line([each.title, f"{each.scale}x", each.landmarks, *cells])
     yield ""
 
 
@@ -119,41 +121,45 @@ def side_by_side(evaluations: Mapping[str, Evaluation]) -> str:
     """
     scales = sorted({each.scale for run in evaluations.values() for each in run.sets if each.scale})
     heads = [f"identity, {scale}x" for scale in scales] + [f"LR-PSNR, {scale}x" for scale in scales]
-    lines = [_line(["run", "method", "landmarks", "n", *heads]), _line(["---"] * (4 + len(heads)))]
+    lines = [line(["run", "method", "landmarks", "n", *heads]), line(["---"] * (4 + len(heads)))]
     for name, run in evaluations.items():
-        main = encoders_of(run)[0]
+        main = encoders_of(run.sets)[0]
         for method, landmarks in dict.fromkeys((each.method, each.landmarks) for each in run.sets if each.scale):
             sets = [run.get(method, scale, landmarks) for scale in scales]
             first = next(each for each in sets if each)
-            cells = [_cell(each, f"identity.{main}", 3, True) if each else "–" for each in sets]
-            cells += [_cell(each, "lr_psnr", 1, False) if each else "–" for each in sets]
-            lines.append(_line([name, first.title, landmarks, str(len(first.cases)), *cells]))
+            cells = [cell(each, f"identity.{main}", 3, True) if each else "–" for each in sets]
+            cells += [cell(each, "lr_psnr", 1, False) if each else "–" for each in sets]
+            lines.append(line([name, first.title, landmarks, str(len(first.cases)), *cells]))
     lines.append("")
     for name, run in evaluations.items():
         lines.append(f"- {name}: `{run.about.get('command', 'not said')}`; training: {run.about.get('training', '–')}")
     return "\n".join(lines)
 
 
-def encoders_of(evaluation: Evaluation) -> list[str]:
+def encoders_of(sets: Sequence[ResultSet]) -> list[str]:
     """Names of the encoders that measured, in their order."""
     names: dict[str, None] = {}
-    for each in evaluation.sets:
+    for each in sets:
         names |= dict.fromkeys(n.removeprefix("identity.") for n in each.figures if n.startswith("identity."))
     return list(names)
 
 
-def _marked(encoder: str) -> str:
+def marked(encoder: str) -> str:
+    """The name, with a sign where the encoder helped in training."""
     return f"{encoder}†" if encoder in USED_IN_TRAINING else encoder
 
 
-def _cell(each: ResultSet, name: str, digits: int, error: bool) -> str:
+def cell(each: ResultSet, name: str, digits: int, error: bool) -> str:
+    """The mean of a figure, with its standard error if asked for."""
     mean, deviation, _ = each.mean(name)
-    return _number(mean, digits) + (f" ± {_number(deviation, digits)}" if error else "")
+    return number(mean, digits) + (f" ± {number(deviation, digits)}" if error else "")
 
 
-def _number(value: float, digits: int) -> str:
+def number(value: float, digits: int) -> str:
+    """A figure, or a dash where there is none."""
     return "–" if math.isnan(value) else f"{value:.{digits}f}"
 
 
-def _line(cells: Sequence[str]) -> str:
+def line(cells: Sequence[str]) -> str:
+    """One line of a table."""
     return "| " + " | ".join(cells) + " |"

@@ -6,8 +6,8 @@ In the page a comment names a file beside it, and what stands between the two co
     ...
     <!-- end of figures -->
 
-A report of `evaluate` or `bench` (JSON) becomes its tables; a folder of such reports becomes one table with the runs
-side by side; a Markdown file is taken as it is.
+A report of `evaluate` or `bench` (JSON) becomes its tables, one of `evaluate study` its one table; a folder of reports
+becomes one table with the runs side by side; a Markdown file is taken as it is.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from ..images import atomic_path
 from .bench import BENCH_FORMAT, bench_table
 from .report import markdown, side_by_side
 from .results import FORMAT, Evaluation, read_json
+from .study_report import STUDY_FORMAT, StudyReport, study_markdown
 
 _BEGIN, _END = "<!-- figures: {} -->", "<!-- end of figures -->"
 _BLOCK = re.compile(r"<!-- figures: (?P<name>[^\n]*?) -->\n.*?<!-- end of figures -->", re.DOTALL)
@@ -72,6 +73,8 @@ def _table(path: Path) -> str:
         return markdown(Evaluation.load(path))
     if kind == BENCH_FORMAT:
         return bench_table(values)
+    if kind == STUDY_FORMAT:
+        return study_markdown(StudyReport.load(path))
     raise FileFormatError(f"figures {path}", f"format {kind}", "name a report of `evaluate` or `bench`")
 
 

@@ -149,7 +149,7 @@ def save_sheets(evaluation: Evaluation, subjects: Sequence[Subject], output: Pat
     Returns:
         The files, named ``sheet-16x-found-first.png`` and so on.
     """
-    encoder = encoders_of(evaluation)[0]
+    encoder = encoders_of(evaluation.sets)[0]
     paths = []
     for scale, landmarks in dict.fromkeys((each.scale, each.landmarks) for each in evaluation.sets if each.scale):
         block = [each for each in evaluation.sets if (each.scale, each.landmarks) == (scale, landmarks)]

@@ -36,7 +36,7 @@ from ..steps import (
     warp_references,
 )
 from .metrics import landmark_error
-from .protocol import EvaluationSettings, Photo, Subject, rough_box
+from .protocol import EvaluationSettings, Photo, Subject, displaced_landmarks, rough_box
 
 if TYPE_CHECKING:
     from ..diffusion.conditioning import Conditioning
@@ -131,7 +131,7 @@ def make_situation(
         subject: the person.
         scale: 8, 16, 32 ...
         landmarks: "true", or "found", which needs ``analyzer``.
-        settings: degradation and seed are read.
+        settings: degradation, seed and displacement are read.
         analyzer: finds faces in the LR picture.
     """
     image = subject.target.image
@@ -142,7 +142,8 @@ def make_situation(
     face, alignment, failure = None, None, None
     try:
         if landmarks == "true":
-            face, alignment = _true_face(subject.target, truth_lr.shape[-1])
+            points = displaced_landmarks(subject.target, subject.case, settings.seed, settings.displaced)
+            face, alignment = _true_face(subject.target, points, truth_lr.shape[-1])
         else:
             assert analyzer is not None
             face, failure = _found_face(subject, picture, scale, settings.seed, analyzer)
@@ -163,11 +164,11 @@ def make_situation(
     )
 
 
-def _true_face(photo: Photo, lr_side: int) -> tuple[Face, Alignment]:
-    """The face in the LR crop, with the points of the good photo, and the crop's own enlargement."""
+def _true_face(photo: Photo, points: np.ndarray, lr_side: int) -> tuple[Face, Alignment]:
+    """The face in the LR crop, with points [68, 2] of the good photo, and the crop's own enlargement."""
     size = (lr_side, lr_side)
     alignment = Alignment(matrix=resize_matrix(lr_side, SIZE), size=SIZE, image_size=size)
-    landmarks = alignment.to_image(photo.landmarks - MARGIN)
+    landmarks = alignment.to_image(points - MARGIN)
     box = np.concatenate([landmarks.min(0), landmarks.max(0)])
     keypoints = alignment.to_image(photo.keypoints - MARGIN)
     return Face(box=box, score=1.0, keypoints=keypoints, landmarks=landmarks, image_size=size), alignment

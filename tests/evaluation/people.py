@@ -13,7 +13,7 @@ from torch import Tensor
 from idfsr_core.evaluation.harness import Study
 from idfsr_core.evaluation.measuring import Instruments
 from idfsr_core.evaluation.methods import Toolbox, chosen
-from idfsr_core.evaluation.protocol import EvaluationSettings, choose_cases, load_subjects
+from idfsr_core.evaluation.protocol import EvaluationSettings, PhotoReader, choose_cases, load_subjects
 from idfsr_core.evaluation.situations import know_person
 from idfsr_core.images import to_uint8
 from idfsr_core.pretraining.data import FaceLibrary
@@ -62,7 +62,7 @@ def study(folder: Path, settings: EvaluationSettings, analyzer=None, denoiser=No
     """A run over the little library."""
     photos = library()
     cases = choose_cases(photos, settings)
-    subjects = load_subjects(photos, cases, StubLandmarks())
+    subjects = load_subjects(PhotoReader(library=photos, landmarks=StubLandmarks()), cases)
     analyzer = analyzer or tiny.StubAnalyzer((0.5, 0.5, 1 / 3))
     known = {
         kind: [know_person(subject.references, kind, StubEncoder(), analyzer) for subject in subjects]  # pyright: ignore

@@ -13,6 +13,8 @@ from idfsr_core.evaluation import opening
 from idfsr_core.evaluation.measuring import Instruments
 from idfsr_core.evaluation.results import Evaluation
 from idfsr_core.evaluation.results_page import new_page
+from idfsr_core.evaluation.study_plan import study_names
+from idfsr_core.evaluation.study_report import StudyReport
 from tests import tiny
 from tests.evaluation.people import StubEncoder, StubLandmarks, library
 
@@ -111,3 +113,54 @@ def test_bench_prints_ratios_and_says_by_its_exit_code_whether_they_hold(
 def test_absolute_paths_stay_private():
     shown = shown_command(["evaluate", "--bundle", "/home/anna/new model.safetensors", "--people", "8"])
     assert shown == "python -m idfsr_core evaluate --bundle 'new model.safetensors' --people 8"
+
+
+def _study(folder: Path, **values: object) -> str:
+    path = folder / "mine.json"
+    path.write_text(json.dumps({"vary": {"steps": [1, 2]}, "references": 2, **values}))
+    return str(path)
+
+
+def test_a_study_leaves_one_file(
+    bundle: Path, archive: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    out = tmp_path / "out"
+    arguments = ["--bundle", str(bundle), "--faces", str(archive), "--output", str(out), *COMMON]
+    command = ["evaluate", "study", _study(tmp_path, scales=[8, 32]), *arguments, "--seed", "3"]
+    monkeypatch.setattr("sys.argv", ["idfsr", *command])
+    assert main(command) == 0
+    assert capsys.readouterr().out.endswith("mine.json\n")
+    report = StudyReport.load(out / "mine.json")
+    assert [row.values for row in report.rows] == [{"steps": 1}, {"steps": 2}]
+    assert report.blocks == [("true", 16)]  # the command line goes before the file
+    assert report.about["seed"] == 3
+    assert report.about["command"].startswith("python -m idfsr_core evaluate study mine.json --bundle tiny.safetensors")
+    assert str(tmp_path) not in (out / "mine.json").read_text()
+    assert "person 0" not in (out / "mine.json").read_text()
+
+
+def test_studies_are_listed_with_what_they_are_about(capsys: pytest.CaptureFixture[str]):
+    assert main(["evaluate", "study", "--bundle", "nowhere"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.partition(": ")[0] for line in lines] == study_names()
+    assert all(line.endswith(".") for line in lines)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "named"),
+    [
+        (["magic"], "magic"),
+        (["forwards", "--methods", "pooled"], "--methods"),
+        (["forwards", "--fit"], "--fit"),
+        (["forwards", "--people", "0"], "people"),
+        (["london", "--references", "4"], "--references"),
+        (["recipes"], "--runs"),
+        (["recipes", "--runs", "nowhere"], "nowhere"),
+    ],
+)
+def test_a_study_that_cannot_be_measured_is_named(
+    bundle: Path, archive: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], named: str
+):
+    base = ["--bundle", str(bundle), "--faces", str(archive), "--output", str(tmp_path / "out")]
+    assert main(["evaluate", "study", *arguments, *base]) == 2
+    assert named in capsys.readouterr().err
