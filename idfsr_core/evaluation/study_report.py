@@ -14,6 +14,7 @@ from .results import ResultSet, paired_gain, read_json, share, write_json
 
 STUDY_FORMAT = "idfsr-study"
 STUDY_VERSION = 1
+ABOUT = "about"  # what is told of a training in words, below the table
 _LANDMARKS = ("found", "true")  # the honest figure first
 
 
@@ -97,7 +98,10 @@ def study_markdown(report: StudyReport) -> str:
     """How the figures came about, the table, and what its words mean."""
     table = _spread_table(report) if report.spread else _table(report)
     legend = _SPREAD_LEGEND if report.spread else _LEGEND
-    return "\n".join([*head_lines(report.about), *table, "", *_holds(report), *legend.splitlines()]) + "\n"
+    return (
+        "\n".join([*head_lines(report.about), *table, "", *_holds(report), *_words_of(report), *legend.splitlines()])
+        + "\n"
+    )
 
 
 def _table(report: StudyReport) -> Iterator[str]:
@@ -139,7 +143,7 @@ def _table(report: StudyReport) -> Iterator[str]:
 
 def _told(report: StudyReport) -> list[str]:
     """Names of the further columns."""
-    return list(dict.fromkeys(name for row in report.rows for name in row.told))
+    return list(dict.fromkeys(name for row in report.rows for name in row.told if name != ABOUT))
 
 
 def _words(name: str) -> str:
@@ -189,6 +193,14 @@ def _holds(report: StudyReport) -> Iterator[str]:
     yield ""
 
 
+def _words_of(report: StudyReport) -> Iterator[str]:
+    """What the trainings say of themselves, each once."""
+    said = dict.fromkeys((row.values.get("run"), row.told[ABOUT]) for row in report.rows if ABOUT in row.told)
+    yield from (f"- {name}: {words}" for name, words in said)
+    if said:
+        yield ""
+
+
 def _named(row: StudyRow) -> str:
     return ", ".join(f"{_words(name)} {_written(value)}" for name, value in row.values.items())
 
@@ -216,7 +228,8 @@ def _spread_table(report: StudyReport) -> Iterator[str]:
 _LEGEND = """\
 Means over all people, those of failures too; ± is the standard error of the mean. Difference: of the identity by the
 first encoder to the baseline (–), person by person, with the standard error of that difference. Landmark error: of the
-result's landmarks against the truth's, in eye distances. † the encoder helped in training."""
+result's landmarks against the truth's, in eye distances. To the other person: similarity to the person whose identity
+was borrowed, and the share of faces closer to them. † the encoder helped in training."""
 _SPREAD_LEGEND = """\
 Among themselves: similarity of every two results of a person, mean over the pairs and then over the people (± standard
 error); identity: of the results with the truth, mean over all. † the encoder helped in training."""

@@ -12,6 +12,7 @@ from ..errors import FileFormatError
 from ..pretraining.checkpoint import latest_checkpoint
 from ..pretraining.export import read_trained
 from ..pretraining.recipes import read_recipe, recipe_names
+from .study_report import ABOUT
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,7 +26,7 @@ class TrainedRun:
 
     def told(self) -> dict[str, Any]:
         """What a table says of it, plain values."""
-        found = {"images seen": self.images, "what": self.about}
+        found = {"images seen": self.images, ABOUT: self.about}
         return {name: value for name, value in found.items() if value}
 
 

@@ -86,13 +86,15 @@ def test_another_persons_identity_has_columns_of_its_own():
 
 def test_displaced_landmarks_and_trainings_are_told():
     moved = _set((0.5, 0.5), found_error=(0.1, 0.3))
-    told = {"images seen": 96000, "what": "as shipped"}
-    rows = (StudyRow(values={"run": "compact"}, baseline=0, sets=(moved,), told=told),)
-    lines = _lines(_report(rows=rows))
-    assert lines[0].startswith("| run | images seen | what | scale |")
+    told = {"images seen": 96000, "about": "As shipped."}
+    row = StudyRow(values={"run": "compact"}, baseline=0, sets=(moved,), told=told)
+    report = _report(rows=(row, row))
+    lines = _lines(report)
+    assert lines[0].startswith("| run | images seen | scale |")
     assert "landmarks off by" in lines[0]
-    assert lines[2].startswith("| compact | 96,000 | as shipped | 16x |")
+    assert lines[2].startswith("| compact | 96,000 | 16x |")
     assert "| 0.200 | 1 | 0.50 |" in lines[2]
+    assert study_markdown(report).count("- compact: As shipped.") == 1
 
 
 def test_a_spread_takes_the_place_of_the_rows():
