@@ -9,7 +9,7 @@ import numpy as np
 from torch import Tensor
 
 from .errors import AmbiguousFaceError, FaceNotFoundError
-from .faces.compact import CompactAnalyzer
+from .faces.compact import FILLED, CompactAnalyzer
 from .faces.face import Face
 from .faces.points import five_from_dense
 from .faces.selection import check_box, left_to_right, select_face
@@ -62,8 +62,15 @@ def find_face(
     if options.face == "largest":
         return select_face(faces, "largest"), f"largest of {_count(faces)}"
     if len(faces) == 1:
-        return faces[0], "the only face found"
+        return faces[0], _alone(analyzer, image)
     return _likest(encoder, image, faces, person)
+
+
+def _alone(analyzer: FaceAnalyzer, image: Tensor) -> str:
+    """Why the only face is the one."""
+    if isinstance(analyzer, CompactAnalyzer) and max(image.shape[-2:]) <= FILLED:
+        return f"the picture is {image.shape[-1]}x{image.shape[-2]} pixels: the face is taken to fill it"
+    return "the only face found"
 
 
 def look_closely(analyzer: FaceAnalyzer, image: Tensor, threshold: float | None = None) -> list[Face]:

@@ -109,3 +109,20 @@ def test_the_demo_writes_its_pictures(tmp_path: Path, capsys: pytest.CaptureFixt
     assert before.shape == after.shape
     changed = (before - after).abs().amax(1)[0] > 2 / 255
     assert 0.005 < float(changed.float().mean()) < 0.06, "the faces change and nothing else does"
+
+
+@pytest.mark.parametrize("side", [4, 6, 8])
+def test_a_picture_that_is_nothing_but_a_face_is_taken_as_one(bundle: Bundle, side: int) -> None:
+    """A cut of a few pixels, off the middle by a tenth of the face: the points are nearer than half an eye distance."""
+    photo = read_image(next(iter(sample_people(SAMPLES).values()))[0])
+    face = max(bundle.analyzer.analyze(photo), key=lambda each: each.height)
+    half = 0.7 * face.height
+    x, y = (face.box[:2] + face.box[2:]) / 2 + 0.1 * face.width
+    x, y, half = round(float(x)), round(float(y)), round(float(half))
+    cut = photo[..., max(0, y - half) : y + half, max(0, x - half) : x + half]
+    tiny = torch.nn.functional.adaptive_avg_pool2d(cut, side)
+    found, why = find_face(bundle.analyzer, bundle.encoder, tiny, RestoreOptions())
+    grown = (found.keypoints + 0.5) * (np.array([cut.shape[-1], cut.shape[-2]]) / side) - 0.5
+    true = face.keypoints - [max(0, x - half), max(0, y - half)]
+    assert np.linalg.norm(grown - true, axis=1).mean() < 0.5 * np.linalg.norm(true[1] - true[0])
+    assert why == f"the picture is {side}x{side} pixels: the face is taken to fill it"

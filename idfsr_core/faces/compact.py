@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from ..errors import ArgumentError, FileFormatError
 from ..runtime import Runtime
-from .cropping import crop_from_box, crop_from_keypoints, face_unit, sample_crops, to_picture
+from .cropping import box_from_keypoints, crop_from_box, crop_from_keypoints, face_unit, sample_crops, to_picture
 from .decoding import Found, decode, join, pyramid, suppress, to_photo
 from .face import Face
 from .networks import Detector, DetectorConfig, LandmarkConfig, LandmarkNet
@@ -22,6 +22,10 @@ CANDIDATE = 0.2  # score of the detector alone from which on the second network 
 SETTLED = 12.0  # pixels: height from which on the landmark network is as sure of a face as it gets
 MIN_FACE = 3.0  # pixels: the height that the pyramid still brings within the detector's range
 MAX_PIXELS = 3.2e6  # of the finest level of the pyramid
+FILLED = 8  # pixels: a picture no larger than this is nothing but a face, whatever the detector says
+LIKELY_FILLED = 24  # the same where the detector finds nothing
+SHARES = (0.5, 0.62, 0.75, 0.9)  # of a picture's side that the face may be tall: from a wide crop to a tight one
+BOX_ASPECT = 0.74  # width over height of a face box
 
 
 class AnalyzerNetworks(nn.Module):
@@ -58,6 +62,16 @@ def evidence(found: Found, points: CropPoints) -> Tensor:
     height = (found.boxes[:, 3] - found.boxes[:, 1]).clamp(1e-3, SETTLED).log()
     logit = torch.special.logit(found.scores, eps=1e-6)
     return torch.stack([torch.ones_like(logit), logit, spread, height], 1)
+
+
+def _face(image: Tensor, found: Found, points: CropPoints, scores: Tensor, i: int) -> Face:
+    return Face(
+        box=found.boxes[i].cpu().numpy(),
+        score=float(scores[i]),
+        keypoints=points.keypoints[i].cpu().numpy(),
+        landmarks=points.landmarks[i].cpu().numpy(),
+        image_size=(image.shape[-1], image.shape[-2]),
+    )
 
 
 class CompactAnalyzer:
@@ -111,25 +125,52 @@ class CompactAnalyzer:
         return dict(self.networks.state_dict()), self.networks.config()
 
     def analyze(self, image: Tensor, threshold: float | None = None) -> list[Face]:
-        """Every face with a score of at least ``threshold`` (0..1, default 0.3), best first."""
+        """Every face with a score of at least ``threshold`` (0..1, default 0.3), best first.
+
+        A picture of at most FILLED pixels is taken to be filled by one face, whatever its score; so is one of at most
+        LIKELY_FILLED in which nothing is found. Somebody has cut it out around a face, and even a careless cut says
+        better where the face is than the detector can: with cuts off by a tenth of the face's width, eyes and mouth
+        are 0.30 eye distances off, with the detector's finds 0.40 (146 people, faces 3 pixels tall).
+        """
         threshold = THRESHOLD if threshold is None else threshold
         image = image.to(self.device, torch.float32)
+        side = max(image.shape[-2:])
+        if min(image.shape[-2:]) < MIN_FACE or (image.amax() - image.amin()) * 255 < 1:
+            return []  # too thin for a face, or nothing but one colour
+        if side <= FILLED:
+            return [self._filling(image)]
         found = self.detect(image, CANDIDATE)
-        if not len(found.scores):
-            return []
+        faces = self._faces(image, found, threshold) if len(found.scores) else []
+        return faces or ([self._filling(image)] if side <= LIKELY_FILLED else [])
+
+    def _faces(self, image: Tensor, found: Found, threshold: float) -> list[Face]:
+        """The candidates that are faces, best first."""
         points = self.crop_points(image, found.keypoints)
-        scores = (evidence(found, points) @ self.networks.calibration).sigmoid()
+        scores = self._scores(found, points)
         order = scores.argsort(descending=True, stable=True)
-        return [
-            Face(
-                box=found.boxes[i].cpu().numpy(),
-                score=float(scores[i]),
-                keypoints=points.keypoints[i].cpu().numpy(),
-                landmarks=points.landmarks[i].cpu().numpy(),
-                image_size=(image.shape[-1], image.shape[-2]),
-            )
-            for i in order[scores[order] >= threshold].tolist()
-        ]
+        return [_face(image, found, points, scores, i) for i in order[scores[order] >= threshold].tolist()]
+
+    def _scores(self, found: Found, points: CropPoints) -> Tensor:
+        """The chance [N] that each candidate is a face."""
+        return (evidence(found, points) @ self.networks.calibration).sigmoid()
+
+    def _filling(self, image: Tensor) -> Face:
+        """The face that fills a tiny picture.
+
+        How much of it is not known, so several sizes are tried; each counts by how sure of itself the landmark network
+        is there (inverse variance). The detector is not asked: it speaks neither for nor against.
+        """
+        height, width = image.shape[-2:]
+        tall = image.new_tensor(SHARES)[:, None] * min(width, height)
+        middle = image.new_tensor([width - 1, height - 1]) / 2
+        half = torch.cat([tall * BOX_ASPECT, tall], 1) / 2
+        seen = self.crop_points(image, torch.cat([middle - half, middle + half], 1))
+        trust = (seen.spread / face_unit(seen.keypoints).clamp_min(1e-6)) ** -2
+        mean = lambda values: (values * (trust / trust.sum()).view(-1, *[1] * (values.ndim - 1))).sum(0, keepdim=True)
+        points = CropPoints(keypoints=mean(seen.keypoints), landmarks=mean(seen.landmarks), spread=mean(seen.spread))
+        undecided = image.new_full((1,), 0.5)
+        found = Found(scores=undecided, boxes=box_from_keypoints(points.keypoints), keypoints=points.keypoints)
+        return _face(image, found, points, self._scores(found, points), 0)
 
     @torch.no_grad()
     def detect(self, image: Tensor, threshold: float = THRESHOLD) -> Found:

@@ -60,8 +60,12 @@ class CompactEncoder:
     def embed(self, image: Tensor, keypoints: Tensor) -> Embedded:
         """Embed one face of each picture; see :class:`IdentityEncoder`. Gradients reach the picture and the points.
 
-        The quality is the predicted cosine between this vector and that of a clean copy of the photo.
+        The quality is the predicted cosine between this vector and that of a clean copy of the photo. Both are means
+        over the face and its mirror image, which are the same person: the mean is nearer to the teacher's vector
+        (RESULTS.md, "The identity encoder").
         """
         weight = self.network.embedding.weight
-        vectors, quality = self.network(align_faces(image, keypoints).to(weight.device, weight.dtype))
-        return Embedded(vectors=functional.normalize(vectors.float()), quality=quality.float())
+        faces = align_faces(image, keypoints).to(weight.device, weight.dtype)
+        vectors, quality = self.network(torch.cat([faces, faces.flip(-1)]))
+        both = functional.normalize(vectors.float()).unflatten(0, (2, -1)).sum(0)
+        return Embedded(vectors=functional.normalize(both), quality=quality.float().unflatten(0, (2, -1)).mean(0))

@@ -145,3 +145,48 @@ def test_score_is_the_calibrated_evidence(analyzer):
 def test_detector_unsure_beyond_recall_is_not_looked_at(analyzer):
     found = analyzer.detect(torch.rand(1, 3, 40, 40), threshold=0.999)
     assert len(found.scores) == 0
+
+
+class InTheMiddle(nn.Module):
+    """Sees an upright face in the middle of every crop, and is sure of it only in the chosen crop of a batch."""
+
+    config = LandmarkConfig(crop=32)
+
+    def __init__(self, sure: int) -> None:
+        super().__init__()
+        self.sure = sure
+
+    def forward(self, crop: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        shape = torch.cat([KEYPOINTS, KEYPOINTS.mean(0).expand(68, 2)])
+        spread = torch.full((len(crop), 73), -1.0)
+        spread[self.sure] = -7.0
+        return ((shape - KEYPOINTS.mean(0)) / 60).expand(len(crop), -1, -1), spread
+
+
+@pytest.mark.parametrize(("width", "height"), [(3, 3), (4, 4), (6, 8), (8, 8)])
+def test_a_picture_of_a_few_pixels_is_filled_by_its_face(analyzer, width, height):
+    analyzer.networks.landmarks = InTheMiddle(sure=0)
+    analyzer.networks.detector = nn.Identity()  # must not be asked
+    (face,) = analyzer.analyze(torch.rand(1, 3, height, width), threshold=1.0)
+    assert face.image_size == (width, height)
+    np.testing.assert_allclose(face.keypoints.mean(0), [(width - 1) / 2, (height - 1) / 2], atol=0.05 * width)
+    assert 0 < face.score < 1
+
+
+def test_the_surest_size_of_a_filling_face_counts_most(analyzer):
+    spans = []
+    for sure in range(4):
+        analyzer.networks.landmarks = InTheMiddle(sure)
+        (face,) = analyzer.analyze(torch.rand(1, 3, 8, 8))
+        spans.append(face.keypoints[1, 0] - face.keypoints[0, 0])
+    np.testing.assert_allclose(np.array(spans) / spans[0], np.array([0.5, 0.62, 0.75, 0.9]) / 0.5, rtol=0.05)
+
+
+@pytest.mark.parametrize(("side", "count"), [(9, 1), (24, 1), (25, 0)])
+def test_only_a_small_picture_without_finds_is_taken_for_a_face(analyzer, side, count):
+    class Blind(nn.Module):
+        def forward(self, image: torch.Tensor) -> torch.Tensor:
+            return torch.full((1, 15, image.shape[-2] // STRIDE, image.shape[-1] // STRIDE), -9.0)
+
+    analyzer.networks.detector = Blind()
+    assert len(analyzer.analyze(torch.rand(1, 3, side, side))) == count
