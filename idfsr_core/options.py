@@ -77,7 +77,7 @@ class RestoreOptions:
     """Shift, turn and scale the found landmarks a little, until the best reference fits the picture's own pixels."""
     max_references: int = 1
     """How many reference photos the denoiser sees, the best fitting first, 1 to 32."""
-    likeness: float = 0.4
+    likeness: float = 0.8
     """0 to 10: how much it counts, in the choice among the photos, that the composite looks like the person, against
     landmarks that fit (in eye distances); 0 = landmarks alone."""
     face: str | int = "like"

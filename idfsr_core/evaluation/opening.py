@@ -21,7 +21,7 @@ from .harness import Study
 from .measuring import Instruments
 from .methods import Toolbox, chosen
 from .protocol import Case, EvaluationSettings, Photo, PhotoReader, choose_cases, load_subjects
-from .situations import Known, know_person
+from .situations import SIZE, Known, know_person
 
 if TYPE_CHECKING:
     from ..faces.analyzer import FaceAnalyzer
@@ -143,7 +143,16 @@ def open_study(
         paper_encoder: the same for the paper's form; None takes that bundle's, or else ``encoder``.
         fitting: how to fit identities; None leaves the fitted method out.
         say: told about every set as it is done.
+
+    Raises:
+        ArgumentError: a bundle whose denoiser works at another size than the measured crop.
     """
+    for each in (bundle, paper):
+        if each and "denoiser" in each.parts and each.face_size != SIZE:
+            what = f"bundle {each.path.name}"
+            raise ArgumentError(
+                what, f"works at {each.face_size} px", f"measure a model of {SIZE} px, as the archive is"
+            )
     methods = chosen(settings.methods, _available(bundle, paper, fitting))
     if isinstance(material, Sources):
         material = open_material(settings, material, runtime)

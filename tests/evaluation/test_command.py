@@ -92,6 +92,13 @@ def test_what_cannot_be_done_is_named(
     assert named in capsys.readouterr().err
 
 
+def test_a_model_of_another_size_is_refused(archive: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    large = tiny.write_bundle(tmp_path / "large.safetensors", size=256)
+    assert main(["evaluate", *COMMON, "--bundle", str(large), "--faces", str(archive), "--output", str(tmp_path)]) == 2
+    assert "large.safetensors" in (said := capsys.readouterr().err)
+    assert "256 px" in said
+
+
 def test_the_page_is_renewed_without_a_bundle(tmp_path: Path):
     Evaluation(about={"command": "evaluate"}, sets=()).save(tmp_path / "ours.json")
     new_page(tmp_path / "RESULTS.md", ["ours.json"])
