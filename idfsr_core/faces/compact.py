@@ -130,7 +130,7 @@ class CompactAnalyzer:
         A picture of at most FILLED pixels is taken to be filled by one face, whatever its score; so is one of at most
         LIKELY_FILLED in which nothing is found. Somebody has cut it out around a face, and even a careless cut says
         better where the face is than the detector can: with cuts off by a tenth of the face's width, eyes and mouth
-        are 0.30 eye distances off, with the detector's finds 0.40 (146 people, faces 3 pixels tall).
+        are 0.30 eye distances off, with the detector's finds 0.40 (RESULTS.md; faces 3 pixels tall).
         """
         threshold = THRESHOLD if threshold is None else threshold
         image = image.to(self.device, torch.float32)

@@ -18,15 +18,15 @@ class PoolingSettings:
     """How photos are weighted and strangers told.
 
     The thresholds were read off the 64 validation people, 200 draws each, one photo of somebody else among five (four
-    own ones): with the compact encoder it alone was dropped in 82%, kept in 12%, and without a stranger an own photo
-    was dropped in 6%; with EdgeFace-XS and mbf_y1 98% or more, at most 1%, and at most .5%.
+    own ones): with the compact encoder it alone was dropped in 90%, kept in 4%, and without a stranger an own photo
+    was dropped in 4%; with EdgeFace-XS and mbf_y1 98% or more, at most 1%, and at most .5%.
     """
 
     stranger: float = 0.2
     """Cosine between (the mean of) some photos and the others' mean below which they are not the same person."""
     pair: float = 0.05
     """The same where there are two photos at all: no third one can decide, and a wrong no refuses the work. Of all
-    validation pairs of one person 1% (compact) or .05% (the others) fall below it, of two people 52% or 70%."""
+    validation pairs of one person .6% (compact) or .05% (the others) fall below it, of two people 56% or 70%."""
     sharpen: float = 1.0
     """Exponent on the quality before it weights a photo; 0 weights all alike."""
     floor: float = 0.02
