@@ -147,12 +147,7 @@ def open_study(
     Raises:
         ArgumentError: a bundle whose denoiser works at another size than the measured crop.
     """
-    for each in (bundle, paper):
-        if each and "denoiser" in each.parts and each.face_size != SIZE:
-            what = f"bundle {each.path.name}"
-            raise ArgumentError(
-                what, f"works at {each.face_size} px", f"measure a model of {SIZE} px, as the archive is"
-            )
+    _check_size(bundle, paper)
     methods = chosen(settings.methods, _available(bundle, paper, fitting))
     if isinstance(material, Sources):
         material = open_material(settings, material, runtime)
@@ -191,6 +186,14 @@ def open_study(
         weights=weights,
         say=say,
     )
+
+
+def _check_size(*bundles: Bundle | None) -> None:
+    """Raise ArgumentError for a denoiser that works at another size than the measured crop."""
+    for each in bundles:
+        if each and "denoiser" in each.parts and each.face_size != SIZE:
+            value, remedy = f"works at {each.face_size} px", f"measure a model of {SIZE} px, as the archive is"
+            raise ArgumentError(f"bundle {each.path.name}", value, remedy)
 
 
 def _available(bundle: Bundle, paper: Bundle | None, fitting: FittingSettings | None) -> list[str]:

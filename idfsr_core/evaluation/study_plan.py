@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import itertools
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
 from ..errors import ArgumentError, FileFormatError
+from ..named_json import check_names, names_in, read_named
 from ..options import RestoreOptions
 from .methods import METHODS
 from .protocol import EvaluationSettings
@@ -115,7 +115,7 @@ def baseline_of(plan: StudyPlan, rows: Sequence[Values]) -> list[int]:
 
 def study_names() -> list[str]:
     """The studies that come with the package."""
-    return sorted(path.stem for path in STUDIES.glob("*.json"))
+    return names_in(STUDIES)
 
 
 def read_study(name: str | Path) -> StudyPlan:
@@ -129,19 +129,9 @@ def read_study(name: str | Path) -> StudyPlan:
         FileFormatError: there is no such study, or it is no JSON, or it names a field that does not exist.
         ArgumentError: a value is out of its range.
     """
-    path = Path(name) if str(name).endswith(".json") else STUDIES / f"{name}.json"
     what = f"study {name}"
-    if not path.is_file():
-        raise FileFormatError(what, "not found", f"use one of {', '.join(study_names())}, or a .json file")
-    try:
-        values = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise FileFormatError(what, f"no JSON ({error})", "mend it") from error
-    if not isinstance(values, dict):
-        raise FileFormatError(what, type(values).__name__, "give a JSON object")
-    known = [each.name for each in fields(StudyPlan) if each.name != "name"]
-    if unknown := sorted(set(values) - set(known)):
-        raise FileFormatError(what, f"unknown {', '.join(unknown)}", f"use some of {', '.join(known)}")
+    path, values = read_named("study", name, STUDIES)
+    check_names(what, values, [each.name for each in fields(StudyPlan) if each.name != "name"])
     vary = _varied(what, values.get("vary"))
     try:
         lists = {each: tuple(values[each]) for each in ("scales", "landmarks") if each in values}

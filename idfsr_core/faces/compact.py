@@ -11,7 +11,16 @@ from torch import Tensor, nn
 
 from ..errors import ArgumentError, FileFormatError
 from ..runtime import Runtime
-from .cropping import box_from_keypoints, crop_from_box, crop_from_keypoints, face_unit, sample_crops, to_picture
+from .cropping import (
+    BOX_HEIGHT,
+    BOX_WIDTH,
+    box_from_keypoints,
+    crop_from_box,
+    crop_from_keypoints,
+    face_unit,
+    sample_crops,
+    to_picture,
+)
 from .decoding import Found, decode, join, pyramid, suppress, to_photo
 from .face import Face
 from .networks import Detector, DetectorConfig, LandmarkConfig, LandmarkNet
@@ -25,7 +34,6 @@ MAX_PIXELS = 3.2e6  # of the finest level of the pyramid
 FILLED = 8  # pixels: a picture no larger than this is nothing but a face, whatever the detector says
 LIKELY_FILLED = 24  # the same where the detector finds nothing
 SHARES = (0.5, 0.62, 0.75, 0.9)  # of a picture's side that the face may be tall: from a wide crop to a tight one
-BOX_ASPECT = 0.74  # width over height of a face box
 
 
 class AnalyzerNetworks(nn.Module):
@@ -135,13 +143,11 @@ class CompactAnalyzer:
         threshold = THRESHOLD if threshold is None else threshold
         image = image.to(self.device, torch.float32)
         side = max(image.shape[-2:])
-        if min(image.shape[-2:]) < MIN_FACE or (image.amax() - image.amin()) * 255 < 1:
-            return []  # too thin for a face, or nothing but one colour
         if side <= FILLED:
-            return [self._filling(image)]
+            return self._filling(image)
         found = self.detect(image, CANDIDATE)
         faces = self._faces(image, found, threshold) if len(found.scores) else []
-        return faces or ([self._filling(image)] if side <= LIKELY_FILLED else [])
+        return faces or (self._filling(image) if side <= LIKELY_FILLED else [])
 
     def _faces(self, image: Tensor, found: Found, threshold: float) -> list[Face]:
         """The candidates that are faces, best first."""
@@ -154,23 +160,25 @@ class CompactAnalyzer:
         """The chance [N] that each candidate is a face."""
         return (evidence(found, points) @ self.networks.calibration).sigmoid()
 
-    def _filling(self, image: Tensor) -> Face:
-        """The face that fills a tiny picture.
+    def _filling(self, image: Tensor) -> list[Face]:
+        """The face that fills a tiny picture; none where it is too thin for one, or of one colour.
 
         How much of it is not known, so several sizes are tried; each counts by how sure of itself the landmark network
         is there (inverse variance). The detector is not asked: it speaks neither for nor against.
         """
         height, width = image.shape[-2:]
+        if min(height, width) < MIN_FACE or (image.amax() - image.amin()) * 255 < 1:
+            return []
         tall = image.new_tensor(SHARES)[:, None] * min(width, height)
         middle = image.new_tensor([width - 1, height - 1]) / 2
-        half = torch.cat([tall * BOX_ASPECT, tall], 1) / 2
+        half = torch.cat([tall * BOX_WIDTH / BOX_HEIGHT, tall], 1) / 2
         seen = self.crop_points(image, torch.cat([middle - half, middle + half], 1))
         trust = (seen.spread / face_unit(seen.keypoints).clamp_min(1e-6)) ** -2
         mean = lambda values: (values * (trust / trust.sum()).view(-1, *[1] * (values.ndim - 1))).sum(0, keepdim=True)
         points = CropPoints(keypoints=mean(seen.keypoints), landmarks=mean(seen.landmarks), spread=mean(seen.spread))
         undecided = image.new_full((1,), 0.5)
         found = Found(scores=undecided, boxes=box_from_keypoints(points.keypoints), keypoints=points.keypoints)
-        return _face(image, found, points, self._scores(found, points), 0)
+        return [_face(image, found, points, self._scores(found, points), 0)]
 
     @torch.no_grad()
     def detect(self, image: Tensor, threshold: float = THRESHOLD) -> Found:

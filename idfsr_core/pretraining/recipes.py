@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, TypeVar
 
 from ..diffusion.config import DenoiserConfig
-from ..errors import ArgumentError, FileFormatError
+from ..errors import ArgumentError
+from ..named_json import check_names, names_in, read_named
 from .batches import BatchSettings
 from .losses import LossSettings
 
@@ -40,7 +40,7 @@ class Recipe:
 
 def recipe_names() -> list[str]:
     """The recipes that come with the package."""
-    return sorted(path.stem for path in CONFIGS.glob("*.json"))
+    return names_in(CONFIGS)
 
 
 def read_recipe(name: str | Path) -> Recipe:
@@ -54,17 +54,9 @@ def read_recipe(name: str | Path) -> Recipe:
         FileFormatError: there is no such recipe, or it is no JSON, or it names a value that does not exist.
         ArgumentError: a value is out of its range.
     """
-    path = Path(name) if str(name).endswith(".json") else CONFIGS / f"{name}.json"
     what = f"recipe {name}"
-    if not path.is_file():
-        raise FileFormatError(what, "not found", f"use one of {', '.join(recipe_names())}, or a .json file")
-    try:
-        values = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise FileFormatError(what, f"no JSON ({error})", "mend it") from error
-    if not isinstance(values, dict):
-        raise FileFormatError(what, type(values).__name__, "give a JSON object")
-    _check_names(what, values, Recipe)
+    _, values = read_named("recipe", name, CONFIGS)
+    check_names(what, values, _names(Recipe))
     return Recipe(
         about=values.get("about", ""),
         denoiser=_made(what, DenoiserConfig, values.get("denoiser", {})),
@@ -75,7 +67,7 @@ def read_recipe(name: str | Path) -> Recipe:
 
 
 def _made(what: str, kind: type[T], values: Mapping[str, Any]) -> T:
-    _check_names(f"{what}, {kind.__name__}", values, kind)
+    check_names(f"{what}, {kind.__name__}", values, _names(kind))
     try:
         return kind(**values)
     except TypeError as error:
@@ -84,10 +76,8 @@ def _made(what: str, kind: type[T], values: Mapping[str, Any]) -> T:
         ) from error
 
 
-def _check_names(what: str, values: Mapping[str, Any], kind: type) -> None:
-    known = [each.name for each in fields(kind)]
-    if unknown := sorted(set(values) - set(known)):
-        raise FileFormatError(what, f"unknown {', '.join(unknown)}", f"use some of {', '.join(known)}")
+def _names(kind: type[Any]) -> list[str]:
+    return [each.name for each in fields(kind)]
 
 
 def _whole_scales(values: Mapping[str, Any]) -> dict[str, Any]:
