@@ -27,6 +27,7 @@ from .runtime import Runtime
 
 if TYPE_CHECKING:
     from .diffusion.denoiser import Denoiser
+    from .diffusion.steering import Judge
     from .faces.compact import CompactAnalyzer
     from .identity.compact import CompactEncoder
 
@@ -111,6 +112,15 @@ class Bundle:
     def denoiser(self) -> Denoiser:
         """The diffusion network."""
         return self.network("denoiser")  # pyright: ignore[reportReturnType]
+
+    @cached_property
+    def judge(self) -> Judge | None:
+        """Who tells how much a restored face looks like the person; None where the file lacks encoder or analyzer."""
+        if not {"encoder", "analyzer"} <= set(self.parts):
+            return None
+        from .diffusion.steering import judge_by
+
+        return judge_by(self.encoder, self.analyzer)
 
     @cached_property
     def analyzer(self) -> CompactAnalyzer:

@@ -19,6 +19,7 @@ from .steps import doubts_of_scale, lr_size, restore_crop
 
 if TYPE_CHECKING:
     from .diffusion.denoiser import Denoiser
+    from .diffusion.steering import Judge
     from .geometry import Alignment
 
 CHUNK = {"cpu": 4}
@@ -173,6 +174,7 @@ def restore_faces(
     options: RestoreOptions | None = None,
     runtime: Runtime | None = None,
     chunk: int | None = None,
+    judge: Judge | None = None,
 ) -> Tensor:
     """Restore every face of a batch.
 
@@ -186,6 +188,7 @@ def restore_faces(
         options: what :func:`idfsr_core.steps.restore_crop` reads.
         runtime: progress is told over the whole batch, with the finished first face at last.
         chunk: faces in one forward; None: by the device.
+        judge: by whom the results are steered; None: nothing is.
 
     Returns:
         [B, 3, S, S] in 0..1 on the device of ``faces.crops``.
@@ -197,7 +200,8 @@ def restore_faces(
     for number, (side, places) in enumerate(chunks):
         cond = faces.conditioning(side, places, identity, runtime.device)
         told = replace(runtime, progress=_part(runtime, number * options.steps, total))
-        result[torch.tensor(places)] = restore_crop(denoiser, cond, options, told, same_noise=True).to(result)
+        restored = restore_crop(denoiser, cond, options, told, judge=judge, same_noise=True)
+        result[torch.tensor(places)] = restored.to(result)
     if chunks:
         runtime.progress(total, total, result[:1])
     return result

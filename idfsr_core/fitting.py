@@ -7,8 +7,7 @@ references, and moves the residual along the gradient of the error. Weights, rat
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
@@ -20,6 +19,7 @@ from .diffusion.conditioning import Conditioning, downsample
 from .diffusion.sampling import SamplingSettings, autocast, sample
 from .diffusion.schedule import noisy
 from .errors import ArgumentError
+from .gradients import differentiable
 from .identity.embedding import IdentityEmbedding
 from .options import RestoreOptions
 from .references import FACE_SIZE, Reference, inner_crop
@@ -127,8 +127,7 @@ def fit_identity(
         value = f"prepared at {odd.size} px, but the denoiser works at {size}"
         raise ArgumentError(f"photo {odd.name}", value, "prepare the photos at the size of this model")
     start.check_encoder(encoder)
-    modules = [module for module in (denoiser, getattr(encoder, "network", None)) if isinstance(module, nn.Module)]
-    with torch.inference_mode(False), torch.enable_grad(), _differentiable(*modules):
+    with differentiable(denoiser, getattr(encoder, "network", None)):
         return _Fit(denoiser, encoder, start, photos, settings, runtime).run()
 
 
@@ -293,34 +292,3 @@ class _Fit:
             keypoints=keypoints,
             truth=self.encoder.embed(target, keypoints).vectors.detach().clone(),
         )
-
-
-@contextmanager
-def _differentiable(*modules: nn.Module) -> Iterator[None]:
-    """Let gradients pass through the networks and none arrive at their weights, whatever both were set to.
-
-    Weights that were made or moved inside ``torch.inference_mode()`` take no part in gradients; copies stand in.
-    """
-    inside = [inner for module in modules for inner in module.modules()]
-    weights = [
-        (inner, name, weight) for inner in inside for name, weight in inner._parameters.items() if weight is not None
-    ]
-    buffers = [(inner, name, value) for inner in inside for name, value in inner._buffers.items() if value is not None]
-    flags = [(weight, weight.requires_grad) for _, _, weight in weights]
-    try:
-        for inner, name, weight in weights:
-            if weight.is_inference():
-                inner._parameters[name] = nn.Parameter(weight.clone(), requires_grad=False)
-            else:
-                weight.requires_grad_(False)
-        for inner, name, value in buffers:
-            inner._buffers[name] = value.clone() if value.is_inference() else value
-        yield
-    finally:
-        for inner, name, weight in weights:
-            inner._parameters[name] = weight
-        for inner, name, value in buffers:
-            inner._buffers[name] = value
-        for weight, flag in flags:
-            if not weight.is_inference():
-                weight.requires_grad_(flag)

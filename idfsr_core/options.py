@@ -19,6 +19,7 @@ FACE_CHOICES = ("like", "largest", "left")
 
 _RANGES: dict[str, tuple[float, float]] = {
     "steps": (1, 1000),
+    "steering": (0, 100),
     "seed": (0, 2**63 - 1),
     "style_guidance": (0, 10),
     "identity_guidance": (0, 10),
@@ -32,7 +33,7 @@ _RANGES: dict[str, tuple[float, float]] = {
     "enlarge": (1, 64),
     "paste_feather": (0, 0.5),
 }
-_WHOLE = ("steps", "seed", "max_references")
+_WHOLE = ("steps", "steering", "seed", "max_references")
 _CHOICES = {
     "scheduler": SCHEDULERS,
     "mask_mode": MASK_MODES,
@@ -51,6 +52,8 @@ class RestoreOptions:
 
     steps: int = 1
     """Denoising steps, 1 to 1000."""
+    steering: int = 5
+    """Small steps, 0 to 100, by which the result is moved towards the identity as the encoder sees it; 0 = none."""
     seed: int = 0
     """Seed of the sampler's noise."""
     style_guidance: float = 1.0

@@ -17,6 +17,7 @@ from torch import Tensor
 from .diffusion.composite import lay_on
 from .diffusion.conditioning import Conditioning
 from .diffusion.sampling import SamplingSettings, sample
+from .diffusion.steering import steer
 from .errors import ImageError
 from .geometry import Alignment, transform_points
 from .masking import face_mask, soft_mask, user_mask
@@ -27,6 +28,7 @@ from .warping import ReferenceChoice, WarpedReference, choose_reference, keypoin
 
 if TYPE_CHECKING:
     from .diffusion.denoiser import Denoiser
+    from .diffusion.steering import Judge
     from .faces.analyzer import FaceAnalyzer
     from .faces.face import Face
     from .identity.likeness import Likeness
@@ -210,12 +212,14 @@ def restore_crop(
     options: RestoreOptions | None = None,
     runtime: Runtime | None = None,
     *,
+    judge: Judge | None = None,
     same_noise: bool = False,
 ) -> Tensor:
-    """Run the diffusion for one face or a batch: [B, 3, S, S] in 0..1.
+    """Run the diffusion for one face or a batch, and steer what comes out: [B, 3, S, S] in 0..1.
 
     Face i of a batch starts from the noise of ``options.seed + i``, with ``same_noise`` all of them from that of the
-    seed.
+    seed. Without a ``judge`` (see ``Bundle.judge``), or where ``options.identity_guidance`` leaves the identity out, nothing
+    is steered.
     """
     options = options or RestoreOptions()
     settings = SamplingSettings(
@@ -228,7 +232,17 @@ def restore_crop(
         same_noise=same_noise,
     )
     with torch.inference_mode():
-        return sample(denoiser, cond, settings, runtime)
+        restored = sample(denoiser, cond, settings, runtime)
+    return steered(restored, cond, options, judge, runtime)
+
+
+def steered(
+    faces: Tensor, cond: Conditioning, options: RestoreOptions, judge: Judge | None, runtime: Runtime | None = None
+) -> Tensor:
+    """Restored faces [B, 3, S, S] moved towards the identity, where somebody can judge that and it is asked for."""
+    if judge is None or not options.identity_guidance:
+        return faces
+    return steer(faces, cond.mask, cond.identity, judge, options.steering, runtime)
 
 
 def doubts_of_scale(scale: float) -> list[str]:

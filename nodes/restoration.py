@@ -124,6 +124,17 @@ class IDFSRRestoreFace(io.ComfyNode):
                     advanced=True,
                     tooltip="How the steps are walked; with 1 step they are the same.",
                 ),
+                io.Int.Input(
+                    "steering",
+                    default=_USUAL.steering,
+                    min=0,
+                    max=100,
+                    advanced=True,
+                    tooltip=(
+                        "Small steps after the denoising, 0 to 100, that move the face towards the identity as the "
+                        "model's encoder sees it: 0 leaves it as it came, many please the encoder alone."
+                    ),
+                ),
             ],
             outputs=[
                 io.Image.Output("restored", tooltip="The faces, 128x128 pixels; a crop without a face is as it was."),
@@ -160,7 +171,9 @@ class IDFSRRestoreFace(io.ComfyNode):
         )
         options = RestoreOptions(**widgets)  # pyright: ignore[reportArgumentType]
         runtime = bridge.use(model, preview=True)
-        shown = bridge.to_comfy(restore_faces(denoiser, faces, identity.vector, options, runtime))
+        shown = bridge.to_comfy(
+            restore_faces(denoiser, faces, identity.vector, options, runtime, judge=model.bundle.judge)
+        )
         report = batch_text(describe(faces), "; ".join(notes))
         bridge.say(report)
         return io.NodeOutput(shown, report, ui=ui.PreviewImage(shown[:SHOWN], cls=cls))

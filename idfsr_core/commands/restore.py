@@ -95,6 +95,7 @@ _CHOICES = (
 )
 _NUMBERS = (
     ("steps", int, "1..1000", "denoising steps"),
+    ("steering", int, "0..100", "small steps towards the identity as the encoder sees it; 0: none"),
     ("seed", int, "N", "seed of the noise; the same seed gives the same picture"),
     ("style_guidance", float, "0..10", "1 as trained, more follows the reference's pose and light"),
     ("identity_guidance", float, "0..10", "1 as trained, more pushes towards the identity"),

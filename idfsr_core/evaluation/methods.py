@@ -14,11 +14,13 @@ from ..diffusion.conditioning import Conditioning
 from ..diffusion.sampling import SamplingSettings, sample
 from ..errors import ArgumentError
 from ..runtime import Runtime
+from ..steps import steered
 from .protocol import EvaluationSettings
 from .situations import Known, Situation
 
 if TYPE_CHECKING:
     from ..diffusion.denoiser import Denoiser
+    from ..diffusion.steering import Judge
     from ..faces.analyzer import FaceAnalyzer
 
 Conditions = Callable[[Situation], Conditioning]
@@ -32,6 +34,7 @@ class Toolbox:
     runtime: Runtime
     denoiser: Denoiser | None
     analyzer: FaceAnalyzer | None  # None only where all landmarks are true ones
+    judge: Judge | None = None  # by whom our results are steered
     paper: Denoiser | None = None
     known: dict[str, list[Known]] = field(default_factory=dict)  # by kind of landmarks, in the order of the cases
     paper_known: dict[str, list[Known]] = field(default_factory=dict)  # the same by the paper form's own encoder
@@ -127,7 +130,7 @@ def _no_identity(situations: Sequence[Situation], tools: Toolbox) -> list[Tensor
 
 
 def _ours(conditions: Conditions, situations: Sequence[Situation], tools: Toolbox) -> list[Tensor]:
-    return _diffuse(conditions, situations, tools, tools.denoiser, tools.settings.options.steps)
+    return _diffuse(conditions, situations, tools, tools.denoiser, tools.settings.options.steps, tools.judge)
 
 
 def _paper(situations: Sequence[Situation], tools: Toolbox) -> list[Tensor]:
@@ -139,7 +142,12 @@ def _paper(situations: Sequence[Situation], tools: Toolbox) -> list[Tensor]:
 
 
 def _diffuse(
-    conditions: Conditions, situations: Sequence[Situation], tools: Toolbox, denoiser: Denoiser | None, steps: int
+    conditions: Conditions,
+    situations: Sequence[Situation],
+    tools: Toolbox,
+    denoiser: Denoiser | None,
+    steps: int,
+    judge: Judge | None = None,
 ) -> list[Tensor]:
     """Restore in batches of faces with LR pixels of one size; every face keeps its place."""
     assert denoiser is not None
@@ -152,6 +160,7 @@ def _diffuse(
             cond = join([made[place] for place in batch]).to(tools.runtime.device)
             with torch.inference_mode():
                 out = sample(denoiser, cond, _sampling(tools, steps, situations[batch[0]]), tools.runtime)
+            out = steered(out, cond, tools.settings.options, judge, tools.runtime)
             crops.update(zip(batch, out.cpu().split(1), strict=True))
     return [situation.to_truth(crops[place]) for place, situation in enumerate(situations)]
 

@@ -11,9 +11,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..bundle import Bundle
+from ..diffusion.steering import Judge, judge_by
 from ..errors import ArgumentError, MissingPackageError
 from ..faces.compact import CompactAnalyzer
 from ..fitting import FittingSettings
+from ..identity.compact import CompactEncoder
 from ..identity.hashing import weights_hash
 from ..runtime import Runtime
 from .fit_people import fit_people
@@ -162,6 +164,7 @@ def open_study(
         runtime=runtime,
         denoiser=bundle.denoiser if "denoiser" in bundle.parts else None,
         analyzer=analyzer,
+        judge=_judge(encoder, analyzer),
         paper=paper.denoiser if paper else None,
         known=_known(material, subjects, settings, encoder, analyzer),
     )
@@ -186,6 +189,13 @@ def open_study(
         weights=weights,
         say=say,
     )
+
+
+def _judge(encoder: IdentityEncoder, analyzer: FaceAnalyzer | None) -> Judge | None:
+    """Who steers our results; None where a gradient cannot be taken through these two."""
+    if isinstance(encoder, CompactEncoder) and isinstance(analyzer, CompactAnalyzer):
+        return judge_by(encoder, analyzer)
+    return None
 
 
 def _check_size(*bundles: Bundle | None) -> None:

@@ -36,3 +36,24 @@ def align_faces(image: Tensor, keypoints: Tensor, *, padding: str = "border") ->
         raise ArgumentError("keypoints", tuple(points.shape), f"give finite numbers of shape [{len(image)}, 5, 2]")
     target = arcface_template(FACE_SIZE).to(points).expand_as(points)
     return warp_affine(image, similarity_from_points(points, target), FACE_SIZE, padding=padding)
+
+
+def jittered_keypoints(
+    keypoints: Tensor, generator: torch.Generator | None, pixels: float, *, same: bool = False
+) -> Tensor:
+    """Keypoints moved as by an alignment that is 2 degrees, 3 percent and some pixels off (standard deviations, ours).
+
+    Args:
+        keypoints: [B, 5, 2].
+        generator: of the draws, on the CPU; None takes torch's own.
+        pixels: by which the middle is off, across and down.
+        same: all faces are moved alike; else each by itself.
+    """
+    count = 1 if same else len(keypoints)
+    middle = keypoints.mean(1, keepdim=True)
+    grow, turn, right, down = torch.randn(4, count, 1, 1, generator=generator).to(keypoints) * keypoints.new_tensor(
+        [0.03, 0.035, pixels, pixels]
+    ).view(4, 1, 1, 1)
+    rest = keypoints - middle
+    turned = torch.stack((-rest[..., 1], rest[..., 0]), -1)
+    return middle + rest * (1 + grow) + turned * turn + torch.cat((right, down), -1)

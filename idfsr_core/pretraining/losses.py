@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..diffusion.conditioning import downsample
-from ..identity.aligning import align_faces
+from ..identity.aligning import align_faces, jittered_keypoints
 from ..identity.edgeface import EdgeFaceTorch
 
 
@@ -64,7 +64,7 @@ class EncoderLoss:
         Both pictures are seen through the same slightly wrong alignment, half of them mirrored, drawn anew each time:
         what pleases the encoder must please it from every side, and then pleases other encoders too.
         """
-        keypoints = _jittered(keypoints, generator, 1.5 * target.shape[-1] / 128)
+        keypoints = jittered_keypoints(keypoints, generator, 1.5 * target.shape[-1] / 128)
         mirror = (torch.rand(len(keypoints), generator=generator) < 0.5).to(keypoints.device)
         with torch.no_grad():
             wanted, wanted_features = self._look(target, keypoints, mirror)
@@ -86,17 +86,6 @@ class EncoderLoss:
         faces = align_faces(image, keypoints)
         embedding = F.normalize(self.encoder(torch.where(mirror[:, None, None, None], faces.flip(-1), faces)))
         return embedding, self._seen
-
-
-def _jittered(keypoints: Tensor, generator: torch.Generator | None, pixels: float) -> Tensor:
-    """Keypoints [B, 5, 2] moved as by an alignment that is 2 degrees, 3 percent and some pixels off (ours)."""
-    middle = keypoints.mean(1, keepdim=True)
-    grow, turn, right, down = torch.randn(4, len(keypoints), 1, 1, generator=generator).to(
-        keypoints
-    ) * keypoints.new_tensor([0.03, 0.035, pixels, pixels]).view(4, 1, 1, 1)
-    rest = keypoints - middle
-    turned = torch.stack((-rest[..., 1], rest[..., 0]), -1)
-    return middle + rest * (1 + grow) + turned * turn + torch.cat((right, down), -1)
 
 
 def _normalised(features: Tensor) -> Tensor:

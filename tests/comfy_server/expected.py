@@ -248,7 +248,7 @@ class Expected:
         if "mask" in mask:
             raise UnknownNodeError("Mask Face with a mask")
         warp = self.prompt[inputs["warped"][0]]["inputs"] if "warped" in inputs else {}
-        names = ("steps", "seed", "style_guidance", "identity_guidance", "consistency", "scheduler")
+        names = ("steps", "seed", "style_guidance", "identity_guidance", "consistency", "scheduler", "steering")
         usual = RestoreOptions()
         return RestoreOptions(
             **{name: inputs[name] for name in names},

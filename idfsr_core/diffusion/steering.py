@@ -1,0 +1,108 @@
+"""The last step: move the restored face a little towards the person, as an identity encoder sees both.
+
+The denoiser learned how vectors and faces go together from a few thousand people, and knows a stranger's vector only
+roughly. The encoder knows it better, and its gradient says which lightness of the skin, where, would make the face more
+like the person. A few small steps along it are followed, with bounds that keep the picture natural: lightness only, on
+a grid coarser than the pixels, inside the mask, each step so small that all of them together are hardly seen. Large
+steps please this one encoder and nobody else (docs/RESULTS.md, "Steering"). All values are ours.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from ..geometry import ffhq_template
+from ..gradients import differentiable
+from ..identity.aligning import jittered_keypoints
+from ..runtime import Runtime
+
+if TYPE_CHECKING:
+    from ..faces.compact import CompactAnalyzer
+    from ..identity.encoders import IdentityEncoder
+
+CELLS = 32  # of the grid along the crop's side, whatever its size: a quarter of the pixels at 128
+STEP = 0.003  # root mean square of the change per step over a face's cells, pictures being 0..1
+MOST = 3.0  # times that: largest change of one cell per step
+JITTER = 1.5  # pixels of 128 by which the alignment is off at each step, so that no one alignment is pleased
+CHUNK = 8  # faces at once: bounds the memory of the gradients
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Judge:
+    """Who tells how much a restored face looks like the person: a differentiable encoder that knows where faces are."""
+
+    encoder: IdentityEncoder
+    find: Callable[[Tensor], Tensor]  # faces [B, 3, S, S] in 0..1 -> their five keypoints [B, 5, 2] in pixels
+
+
+def judge_by(encoder: IdentityEncoder, analyzer: CompactAnalyzer) -> Judge:
+    """A judge who sees a restored crop's face where it is drawn, wherever the landmarks of the LR face were."""
+
+    def find(faces: Tensor) -> Tensor:
+        usual = ffhq_template(faces.shape[-1]).float().expand(len(faces), -1, -1)
+        return analyzer.crop_points(faces, usual).keypoints
+
+    return Judge(encoder=encoder, find=find)
+
+
+def steer(
+    faces: Tensor, mask: Tensor, identity: Tensor, judge: Judge, steps: int, runtime: Runtime | None = None
+) -> Tensor:
+    """Move faces towards their identity vectors.
+
+    Works inside ``torch.inference_mode()`` too, and gives equal results for a face alone and among others.
+
+    Args:
+        faces: [B, 3, S, S], 0..1, as the denoiser gave them.
+        mask: [B, 1, S, S], 0..1, where they may change.
+        identity: [B, D]; of any length, all zero: this face stays as it is.
+        judge: made the vectors.
+        steps: 0 changes nothing.
+        runtime: checked before each step.
+
+    Returns:
+        [B, 3, S, S], 0..1; changed by at most ``steps * STEP`` on average.
+    """
+    runtime = runtime or Runtime()
+    known = identity.norm(dim=1) > 0
+    if steps < 1 or not bool(known.any()):
+        return faces
+    with differentiable(getattr(judge.encoder, "network", None)):
+        # Clones: what was made in inference mode takes part in no gradient.
+        chosen = (each[known].detach().clone().split(CHUNK) for each in (faces, mask, identity))
+        parts = [_steer(*part, judge, steps, runtime) for part in zip(*chosen, strict=True)]
+    result = faces.clone()
+    result[known] = torch.cat(parts).to(faces)
+    return result
+
+
+def _steer(faces: Tensor, mask: Tensor, identity: Tensor, judge: Judge, steps: int, runtime: Runtime) -> Tensor:
+    aim = F.normalize(identity.float())
+    keypoints = judge.find(faces).detach().clone().to(faces)
+    change = torch.zeros(len(faces), 1, CELLS, CELLS, device=faces.device, requires_grad=True)
+    generator = torch.Generator()
+    for step in range(steps):
+        runtime.check()
+        # Every face sees the jitter of the first: a face comes out the same alone and among others.
+        points = jittered_keypoints(keypoints, generator.manual_seed(step), JITTER * faces.shape[-1] / 128, same=True)
+        seen = judge.encoder.embed(_changed(faces, mask, change), points).vectors
+        (slope,) = torch.autograd.grad((seen.float() * aim).sum(), change)
+        change = (change + STEP * _even(slope)).detach().requires_grad_(True)
+    return _changed(faces, mask, change).detach()
+
+
+def _even(slope: Tensor) -> Tensor:
+    """Slopes [B, 1, h, w] brought to unit mean square in each face, peaks cut off; small slopes stay small."""
+    size = slope.square().mean((1, 2, 3), keepdim=True).sqrt()
+    return (slope / size.clamp_min(1e-12)).clamp(-MOST, MOST)
+
+
+def _changed(faces: Tensor, mask: Tensor, change: Tensor) -> Tensor:
+    fine = F.interpolate(change, size=faces.shape[-2:], mode="bicubic", align_corners=False)
+    return (faces + fine * mask).clamp(0, 1)
