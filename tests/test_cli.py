@@ -388,6 +388,14 @@ def test_every_training_explains_itself(part: str, capsys: pytest.CaptureFixture
     assert "--output" in capsys.readouterr().out
 
 
+def test_a_teacher_is_a_pack_or_a_file(tmp_path: Path, refused: Callable[..., str]) -> None:
+    weights = tmp_path / "edgeface.safetensors"
+    weights.write_bytes(b"nothing of the kind")
+    train = ("pretrain", "encoder", "--data", tmp_path, "--output", tmp_path / "run", "--device", "cpu", "--teacher")
+    assert "EdgeFace" in refused(*train, weights)
+    assert "no_pack" in refused(*train, tmp_path / "no_pack")
+
+
 def test_every_option_of_restoring_is_an_argument() -> None:
     from idfsr_core.cli import build_parser
     from idfsr_core.commands.restore import options_of

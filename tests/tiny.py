@@ -29,7 +29,17 @@ DENOISER = DenoiserConfig(
     style_dim=16,
     photo_channels=8,
 )
-ENCODER = EncoderConfig(stem=8, widths=(8, 16, 16), depths=(1, 1, 1), head=16, dim=32)
+ENCODER = EncoderConfig(
+    widths=(8, 16),
+    outputs=(8, 16),
+    depths=(1, 1),
+    kernels=(3, 3),
+    strides=(8, 2),
+    expansions=(2, 2),
+    attention=(False, True),
+    heads=2,
+    dim=32,
+)
 FFHQ_128 = np.array([[47.87, 59.61], [79.35, 59.67], [63.78, 78.13], [49.94, 92.48], [77.9, 92.41]], np.float32)
 
 

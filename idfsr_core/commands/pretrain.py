@@ -10,6 +10,7 @@ examples:
   accelerate launch -m idfsr_core pretrain denoiser --data photos/ --output runs/denoiser --config 256 --workers 4
   python -m idfsr_core pretrain denoiser --data faces/ --output runs/paper --config paper
   python -m idfsr_core pretrain encoder --data faces/ --teacher packs/edge_xs --output runs/encoder
+  python -m idfsr_core pretrain encoder --data faces/ --teacher edgeface_xs.safetensors --output runs/encoder
   python -m idfsr_core pretrain analyzer --data faces/ --scenes scenes/ --teacher pfld.onnx --output runs/analyzer
   python -m idfsr_core pretrain archive --data photos/ --output faces/
   python -m idfsr_core pretrain bundle runs/denoiser runs/encoder/encoder-training.safetensors \\
@@ -34,15 +35,17 @@ if TYPE_CHECKING:
 
     from ..bundle import Bundle, ModelCard
     from ..pretraining.data import FaceLibrary
+    from ..pretraining.encoder_data import Teacher
     from ..pretraining.losses import EncoderLoss
     from ..pretraining.recipes import Recipe
+    from ..runtime import Runtime
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """One sub-command per part, and one that joins them."""
     parts = parser.add_subparsers(metavar="PART", required=True, dest="part")
     _add_denoiser(_training(parts, "denoiser", "the diffusion network"))
-    _add_encoder(_training(parts, "encoder", "the identity encoder, by another encoder", steps=5000, batch=64))
+    _add_encoder(_training(parts, "encoder", "the identity encoder, by another encoder", steps=12000, batch=8))
     _add_analyzer(_training(parts, "analyzer", "the face finder and its landmarks", steps=3000, batch=32))
     _add_archive(parts)
     what = "join trained parts into one bundle; where two hold a part, the later one counts"
@@ -104,8 +107,9 @@ def _add_denoiser(parser: argparse.ArgumentParser) -> None:
 
 def _add_encoder(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
-    add("--teacher", metavar="FOLDER", required=True, help="insightface pack whose embeddings are learned")
-    add("--rate", type=float, default=2e-3, metavar="R", help="highest learning rate (default: 2e-3)")
+    text = "insightface pack, whose embeddings are learned, or EdgeFace-XS state dict, whose features are too (timm)"
+    add("--teacher", metavar="PATH", required=True, help=text)
+    add("--rate", type=float, default=6e-3, metavar="R", help="highest learning rate (default: 6e-3)")
     add("--minutes", type=float, metavar="M", help="time takes the place of steps (default: never)")
     _add_machine(parser)
 
@@ -278,18 +282,36 @@ def _identity_loss(weights: str | None) -> EncoderLoss | None:
 
 
 def _encoder(args: argparse.Namespace) -> int:
-    from ..identity.insight import InsightFaceEncoder
+    runtime = common.runtime_of(args)
+    teacher = _teacher(args.teacher, runtime)
+    from ..identity.network import EncoderConfig
     from ..pretraining.data import read_archive
     from ..pretraining.encoder import EncoderSettings, train_encoder
     from ..pretraining.encoder_data import collect
 
-    settings = EncoderSettings(batch=args.batch, steps=args.steps, minutes=args.minutes, rate=args.rate, seed=args.seed)
-    runtime = common.runtime_of(args)
-    library = read_archive(Path(args.data), "train")
-    teacher = InsightFaceEncoder(args.teacher, runtime)
-    photos = collect(library, teacher)
+    photos = collect(read_archive(Path(args.data), "train"), teacher)
+    settings = EncoderSettings(
+        config=EncoderConfig(dim=photos.targets.shape[1]),
+        batch=args.batch,
+        steps=args.steps,
+        minutes=args.minutes,
+        rate=args.rate,
+        seed=args.seed,
+    )
     print(train_encoder(settings, photos, Path(args.output), teacher=teacher, runtime=runtime))
     return 0
+
+
+def _teacher(path: str, runtime: Runtime) -> Teacher:
+    """A file is EdgeFace-XS with its features, a folder a pack with an ONNX model."""
+    if not Path(path).is_file():
+        from ..identity.insight import InsightFaceEncoder
+
+        return InsightFaceEncoder(path, runtime)
+    from ..identity.edgeface import EdgeFaceTorch
+    from ..pretraining.encoder_teacher import EdgeFaceTeacher
+
+    return EdgeFaceTeacher(EdgeFaceTorch(path).to(runtime.device))
 
 
 def _analyzer(args: argparse.Namespace) -> int:

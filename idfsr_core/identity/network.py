@@ -1,40 +1,83 @@
-"""The compact encoder's network: a small residual network on an ArcFace-aligned face of 112x112 pixels."""
+"""The compact encoder's network: segments of ConvNeXt blocks on an ArcFace-aligned face of 112x112 pixels."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
+from itertools import chain
 
 import torch
 from torch import Tensor, nn
 
 from ..errors import ArgumentError
+from .network_blocks import Segment
 
 FACE_SIZE = 112
+# In the order in which Segment takes them.
+_PER_SEGMENT = ("widths", "outputs", "depths", "kernels", "strides", "expansions", "attention")
 
 
 @dataclass(frozen=True, kw_only=True)
 class EncoderConfig:
-    """Size of an :class:`EncoderNetwork`."""
+    """Size of an :class:`EncoderNetwork`; what is a tuple has one entry for each segment.
 
-    stem: int = 24
-    """Channels at 56x56 pixels, the first convolution."""
-    widths: tuple[int, ...] = (48, 128, 176)
-    """Channels of the stages at 28, 14 and 7 pixels, and so on: each stage halves the side."""
-    depths: tuple[int, ...] = (1, 3, 2)
-    """Residual blocks of each stage."""
-    head: int = 256
-    """Channels just before the spatial pooling."""
+    The outputs and the strides of the defaults are those of EdgeFace-XS (arXiv 2307.01838), whose features such a
+    network can learn segment by segment; the rest is ours.
+    """
+
+    widths: tuple[int, ...] = (40, 80, 144, 144, 224)
+    """Channels within a segment."""
+    outputs: tuple[int, ...] = (32, 64, 100, 100, 192)
+    """Channels that a segment hands on."""
+    depths: tuple[int, ...] = (3, 3, 4, 4, 3)
+    """Blocks of a segment."""
+    kernels: tuple[int, ...] = (3, 5, 7, 7, 5)
+    """Side of the depthwise convolutions, odd."""
+    strides: tuple[int, ...] = (4, 2, 2, 1, 2)
+    """By how much a segment divides the side, rounded down: 28, 14, 7, 7, 3 pixels. With 1 it adds to what it takes."""
+    expansions: tuple[int, ...] = (4, 3, 3, 3, 3)
+    """Channels in the middle of a block, as a multiple of its width."""
+    attention: tuple[bool, ...] = (False, True, False, True, True)
+    """Whether a segment's last block attends."""
+    heads: int = 4
+    """Heads of the attention."""
     dim: int = 512
     """Length of the embedding."""
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "widths", tuple(self.widths))
-        object.__setattr__(self, "depths", tuple(self.depths))
-        numbers = (self.stem, self.head, self.dim, *self.widths, *self.depths)
-        if not all(isinstance(n, int) and n > 0 for n in numbers):
-            raise ArgumentError("EncoderConfig", asdict(self), "give positive whole numbers")
-        if len(self.widths) != len(self.depths) or not 1 <= len(self.widths) <= 3:
-            raise ArgumentError("EncoderConfig", asdict(self), "give one to three widths and as many depths")
+        for name in _PER_SEGMENT:
+            object.__setattr__(self, name, tuple(getattr(self, name)))
+        if not self.widths or len({len(getattr(self, name)) for name in _PER_SEGMENT}) != 1:
+            self._refuse("give at least one segment, and as many entries of each kind as there are segments")
+        numbers = chain((self.heads, self.dim), *(getattr(self, name) for name in _PER_SEGMENT[:-1]))
+        if not all(isinstance(number, int) and number > 0 for number in numbers):
+            self._refuse("give positive whole numbers")
+        if not all(isinstance(flag, bool) for flag in self.attention):
+            self._refuse("give true or false as attention")
+        self._check_fit()
+
+    def _check_fit(self) -> None:
+        """The numbers fit each other and the face."""
+        if any(kernel % 2 == 0 for kernel in self.kernels):
+            self._refuse("give odd kernels")
+        if any(flag and width % self.heads for width, flag in zip(self.widths, self.attention, strict=True)):
+            self._refuse("give widths that the heads divide where there is attention")
+        for inputs, outputs, stride in zip(self.inputs, self.outputs, self.strides, strict=True):
+            if stride == 1 and inputs != outputs:
+                self._refuse("give a segment of stride 1 as many outputs as the one before it has")
+        side = FACE_SIZE
+        for stride in self.strides:
+            side //= stride
+        if side == 0:
+            self._refuse(f"give strides that leave a pixel of {FACE_SIZE}")
+
+    def _refuse(self, remedy: str) -> None:
+        raise ArgumentError("EncoderConfig", asdict(self), remedy)
+
+    @property
+    def inputs(self) -> tuple[int, ...]:
+        """Channels that each segment takes."""
+        return (3, *self.outputs[:-1])
 
     def to_dict(self) -> dict:
         """The fields as plain values, for a file's metadata."""
@@ -50,54 +93,29 @@ class EncoderConfig:
         return EncoderConfig(**values)
 
 
-def _convolution(inputs: int, outputs: int, stride: int = 1, kernel: int = 3) -> nn.Sequential:
-    return nn.Sequential(
-        nn.Conv2d(inputs, outputs, kernel, stride, kernel // 2, bias=False),
-        nn.BatchNorm2d(outputs),
-    )
-
-
-class _Block(nn.Module):
-    """Two 3x3 convolutions around an identity shortcut; the second starts at zero, so a fresh block does nothing."""
-
-    def __init__(self, channels: int) -> None:
-        super().__init__()
-        self.first = _convolution(channels, channels)
-        self.second = _convolution(channels, channels)
-        nn.init.zeros_(self.second[1].weight)  # pyright: ignore[reportArgumentType]
-
-    def forward(self, x: Tensor) -> Tensor:
-        return torch.relu(x + self.second(torch.relu(self.first(x))))
-
-
-class _Stage(nn.Sequential):
-    def __init__(self, inputs: int, outputs: int, depth: int) -> None:
-        super().__init__(_convolution(inputs, outputs, 2), nn.ReLU(), *(_Block(outputs) for _ in range(depth)))
+def _segments(config: EncoderConfig) -> Iterator[Segment]:
+    """The segments with fresh weights."""
+    numbers = zip(config.inputs, *(getattr(config, name) for name in _PER_SEGMENT[:-1]), strict=True)
+    for position, (sizes, attends) in enumerate(zip(numbers, config.attention, strict=True)):
+        yield Segment(*sizes, heads=config.heads if attends else 0, first=position == 0)
 
 
 class EncoderNetwork(nn.Module):
-    """Face to embedding and quality.
+    """Face to embedding and quality: segments, the mean over all places, and two linear heads.
 
-    A convolution to 56x56, stages of residual blocks that each halve the side, and a pooling that weights every
-    place of the last grid by itself per channel (MobileFaceNets' "global depthwise convolution", arXiv 1804.07573):
-    an aligned face has its mouth always in the same cells.
+    Everything before the mean is [B, H, W, C], as the linear layers of the blocks want it.
     """
 
     def __init__(self, config: EncoderConfig | None = None) -> None:
         super().__init__()
         self.config = config = config or EncoderConfig()
-        side = FACE_SIZE // 2 ** (1 + len(config.widths))
-        self.stem = _convolution(3, config.stem, 2)
-        inputs = (config.stem, *config.widths[:-1])
-        self.stages = nn.Sequential(*(_Stage(*s) for s in zip(inputs, config.widths, config.depths, strict=True)))
-        self.expand = _convolution(config.widths[-1], config.head, kernel=1)
-        self.places = nn.Parameter(torch.full((1, config.head, side, side), 1 / side**2))
-        self.pooled_norm = nn.BatchNorm1d(config.head)
-        self.embedding = nn.Linear(config.head, config.dim)
-        self.quality = nn.Linear(config.head, 1)
+        self.segments = nn.ModuleList(_segments(config))
+        self.norm = nn.LayerNorm(config.outputs[-1])
+        self.embedding = nn.Linear(config.outputs[-1], config.dim)
+        self.quality = nn.Linear(config.outputs[-1], 1)
 
     def forward(self, faces: Tensor) -> tuple[Tensor, Tensor]:
-        """Embed aligned faces.
+        """Embed aligned faces; differentiable, but the quality is not with respect to the faces.
 
         Args:
             faces: [B, 3, 112, 112], RGB, 0..1.
@@ -106,9 +124,32 @@ class EncoderNetwork(nn.Module):
             The embedding [B, dim], NOT normalised, and the quality [B] in 0..1: the cosine to be expected
             between this embedding and that of a clean copy of the same photo.
         """
-        x = torch.relu(self.stem((faces - 0.5) * 2))
-        x = torch.relu(self.expand(self.stages(x)))
-        # The sum over places and the two small heads keep the parameters' precision, also under autocast.
-        with torch.autocast(x.device.type, enabled=False):
-            pooled = self.pooled_norm((x.to(self.places.dtype) * self.places).sum((2, 3)))
-            return self.embedding(pooled), self.quality(pooled).squeeze(1).sigmoid()
+        return self.with_features(faces)[:2]
+
+    def with_features(
+        self, faces: Tensor, feed: Callable[[int, Tensor], Tensor] | None = None
+    ) -> tuple[Tensor, Tensor, list[Tensor]]:
+        """As :meth:`forward`, with what each segment makes of the faces.
+
+        Args:
+            faces: [B, 3, 112, 112], RGB, 0..1.
+            feed: is given the number of a segment and its features, and says what the next segment sees in their
+                place. The heads always see those of the last segment itself.
+
+        Returns:
+            Embedding [B, dim], quality [B] and the features of each segment, [B, H, W, C].
+        """
+        seen = (faces * 2 - 1).permute(0, 2, 3, 1)
+        features: list[Tensor] = []
+        for number, segment in enumerate(self.segments):
+            features.append(segment(seen))
+            seen = feed(number, features[-1]) if feed else features[-1]
+        embedding, quality = self._heads(features[-1])
+        return embedding, quality, features
+
+    def _heads(self, features: Tensor) -> tuple[Tensor, Tensor]:
+        # The mean over places and the two small heads keep the parameters' precision, also under autocast.
+        with torch.autocast(features.device.type, enabled=False):
+            pooled = self.norm(features.to(self.norm.weight.dtype).mean((1, 2)))
+            # Detached: what a photo is worth is read from the features, and must not change them.
+            return self.embedding(pooled), self.quality(pooled.detach()).squeeze(1).sigmoid()

@@ -11,13 +11,15 @@ import cv2
 import numpy as np
 
 from ..identity.network import FACE_SIZE
-from .encoder_data import EncoderPhotos, Teacher
+from .encoder_data import EncoderPhotos
 
 BLEND_SIZE = 144
 """Side of a blend; the aligned face of 112 pixels lies in its middle."""
 _MARGIN = (BLEND_SIZE - FACE_SIZE) // 2
 TO_FACE = np.array([[1.0, 0, -_MARGIN], [0, 1, -_MARGIN]])
 """Blend -> aligned face, as ``EncoderPhotos.to_face`` has it."""
+INNER = slice(_MARGIN, _MARGIN + FACE_SIZE)
+"""The rows and the columns of a blend that are the aligned face."""
 
 
 def _wide_face(photos: EncoderPhotos, index: int, mirror: bool) -> np.ndarray:
@@ -47,7 +49,12 @@ def _bend(face: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 
 def blend(photos: EncoderPhotos, rng: np.random.Generator) -> np.ndarray:
-    """One face of nobody, [144, 144, 3] uint8."""
+    """One face of nobody that was never seen before, [144, 144, 3] uint8.
+
+    Args:
+        photos: where its parts come from.
+        rng: draws everything; equal states give equal blends.
+    """
     first, second = (_wide_face(photos, int(i), rng.random() < 0.5) for i in rng.integers(len(photos), size=2))
     face = first.astype(np.float32)
     bent_only = rng.random() < 0.3
@@ -59,23 +66,3 @@ def blend(photos: EncoderPhotos, rng: np.random.Generator) -> np.ndarray:
         face = face * weights + other * (1 - weights)
     face = np.clip(np.rint(face), 0, 255).astype(np.uint8)
     return _bend(face, rng) if bent_only or rng.random() < 0.4 else face
-
-
-def fresh_blends(
-    photos: EncoderPhotos, teacher: Teacher, count: int, rng: np.random.Generator
-) -> tuple[list[np.ndarray], np.ndarray]:
-    """Blends that were never seen before, with the teacher's opinion of them.
-
-    Args:
-        photos: where the faces come from.
-        teacher: is asked about each blend.
-        count: how many.
-        rng: draws everything; equal states give equal blends.
-
-    Returns:
-        Pictures [144, 144, 3] uint8 whose aligned face :data:`TO_FACE` cuts out, and unit embeddings [count, D].
-    """
-    images = [blend(photos, rng) for _ in range(count)]
-    inner = slice(_MARGIN, _MARGIN + FACE_SIZE)
-    targets = teacher.embed_aligned(np.stack([image[inner, inner] for image in images]))
-    return images, targets / np.linalg.norm(targets, axis=1, keepdims=True)

@@ -60,10 +60,8 @@ class EncoderPhotos:
 
 @dataclass(frozen=True, kw_only=True)
 class SpoilSettings:
-    """How often and how much a training face is spoiled. The figures are ours, chosen before training."""
+    """How much a spoiled training face is spoiled. The figures are ours, chosen before training."""
 
-    clean: float = 0.35
-    """Share of faces that stay as sharp as they are."""
     side: tuple[float, float] = (6.0, 96.0)
     """Side of the aligned face in pixels after shrinking, drawn evenly on a log scale."""
     shift: float = 2.0
@@ -74,6 +72,22 @@ class SpoilSettings:
     """Alignment error, standard deviation of the logarithm of the scale."""
     grey: float = 0.12
     """Share without colour, half of them tinted and faded."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class UnspoiledSettings:
+    """How much the other training faces differ from the photo; they keep its sharpness. The figures are ours."""
+
+    shift: float = 1.5
+    """Alignment error, standard deviation in pixels of 112."""
+    turn: float = 3.0
+    """Alignment error, standard deviation in degrees."""
+    zoom: float = 0.03
+    """Alignment error, standard deviation of the logarithm of the scale."""
+    light: float = 0.4
+    """Share whose light and colours change."""
+    grey: float = 0.12
+    """Share of those that lose their colour, half of them tinted and faded."""
 
 
 def _similarity(angle: float, scale: float, shift: np.ndarray, centre: float) -> np.ndarray:
@@ -95,13 +109,13 @@ def _warp(image: np.ndarray, matrix: np.ndarray, size: int, flags: int = cv2.INT
     return cv2.warpAffine(image, matrix[:2], (size, size), flags=flags, borderMode=cv2.BORDER_REPLICATE)
 
 
-def _light(face: np.ndarray, rng: np.random.Generator, settings: SpoilSettings) -> np.ndarray:
-    """Exposure, gamma, colour cast, loss of colour, fading. uint8 in, uint8 out."""
-    if rng.random() < 0.4 and rng.random() > settings.grey:
+def _light(face: np.ndarray, rng: np.random.Generator, grey: float) -> np.ndarray:
+    """Exposure, gamma, colour cast, loss of colour in a share of ``grey``, fading. uint8 in, uint8 out."""
+    if rng.random() < 0.4 and rng.random() > grey:
         return face
     x = np.linspace(0, 1, 256, dtype=np.float32)[:, None] ** np.exp(rng.normal(0, 0.2))
     x = (x * np.exp(rng.normal(0, 0.1)) * np.exp(rng.normal(0, 0.06, 3)) - 0.5) * np.exp(rng.normal(0, 0.15)) + 0.5
-    if rng.random() < settings.grey:
+    if rng.random() < grey:
         face = np.repeat(cv2.cvtColor(face, cv2.COLOR_RGB2GRAY)[:, :, None], 3, 2)
         if rng.random() < 0.5:
             low, high = rng.uniform(0, 0.3), rng.uniform(0.65, 1)
@@ -141,31 +155,42 @@ def _shrink(scene: np.ndarray, side: int, rng: np.random.Generator) -> np.ndarra
     return small
 
 
-def _misalign(rng: np.random.Generator, settings: SpoilSettings, pixel: float) -> np.ndarray:
+def _misalign(rng: np.random.Generator, settings: SpoilSettings | UnspoiledSettings, pixel: float = 0.0) -> np.ndarray:
     shift = rng.normal(0, settings.shift + pixel / 3, 2)
     angle = np.deg2rad(rng.normal(0, settings.turn))
     return _similarity(angle, np.exp(rng.normal(0, settings.zoom)), shift, (FACE_SIZE - 1) / 2)
 
 
+def _mirrored_half(to_face: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """[3, 3]: photo -> aligned face, or its mirror image."""
+    matrix = _full(to_face)
+    return np.array([[-1, 0, FACE_SIZE - 1], [0, 1, 0], [0, 0, 1]]) @ matrix if rng.random() < 0.5 else matrix
+
+
+def unspoiled(
+    image: np.ndarray, to_face: np.ndarray, rng: np.random.Generator, settings: UnspoiledSettings
+) -> np.ndarray:
+    """One aligned training face as sharp as the photo, [112, 112, 3] uint8; arguments as of :func:`spoil`."""
+    matrix = _mirrored_half(to_face, rng)
+    face = _warp(image, _misalign(rng, settings) @ matrix, FACE_SIZE)
+    return _light(face, rng, settings.grey) if rng.random() < settings.light else face
+
+
 def spoil(image: np.ndarray, to_face: np.ndarray, rng: np.random.Generator, settings: SpoilSettings) -> np.ndarray:
-    """One aligned training face, [112, 112, 3] uint8.
+    """One aligned training face with less in it than in the photo, [112, 112, 3] uint8.
 
     Args:
         image: the photo, [H, W, 3] uint8, RGB.
         to_face: [2, 3], photo -> aligned face.
         rng: draws everything; equal states give equal faces.
-        settings: how often and how much.
+        settings: how much.
     """
-    matrix = _full(to_face)
-    if rng.random() < 0.5:
-        matrix = np.array([[-1, 0, FACE_SIZE - 1], [0, 1, 0], [0, 0, 1]]) @ matrix
-    if rng.random() < settings.clean:
-        return _light(_warp(image, _misalign(rng, settings, 0) @ matrix, FACE_SIZE), rng, settings)
+    matrix = _mirrored_half(to_face, rng)
     low, high = np.log(settings.side)
     pixel = FACE_SIZE / np.exp(rng.uniform(low, high))
     # The face stands somewhere in a scene, turned; the scene shrinks; the face is cut out and turned back.
     place = _similarity(np.deg2rad(rng.normal(0, 8)), 1.0, rng.uniform(-4, 4, 2) + (_SCENE - FACE_SIZE) / 2, 55.5)
-    scene = _light(_warp(image, place @ matrix, _SCENE), rng, settings)
+    scene = _light(_warp(image, place @ matrix, _SCENE), rng, settings.grey)
     if rng.random() < 0.4:
         scene = _blur(scene, rng, pixel)
     side = max(4, round(_SCENE / pixel))

@@ -10,7 +10,16 @@ from idfsr_core.identity.compact import CompactEncoder
 from idfsr_core.identity.embedding import similarity
 from idfsr_core.identity.network import EncoderConfig, EncoderNetwork
 
-CONFIG = EncoderConfig(stem=4, widths=(4, 6, 8), depths=(1, 1, 1), head=8, dim=16)
+CONFIG = EncoderConfig(
+    widths=(8, 8),
+    outputs=(4, 8),
+    depths=(1, 1),
+    kernels=(3, 5),
+    strides=(4, 4),
+    expansions=(2, 2),
+    attention=(False, True),
+    dim=16,
+)
 
 
 @pytest.fixture
