@@ -99,6 +99,19 @@ def test_a_mask_of_the_user_counts(bundle: Bundle, references: PreparedReference
     assert not torch.equal(*crops)
 
 
+def test_steering_changes_the_masked_face_alone(bundle: Bundle, references: PreparedReferences) -> None:
+    image = torch.nn.functional.avg_pool2d(portrait(seed=1), 4)
+
+    def crop(steering: int, identity_guidance: float = 1.0) -> torch.Tensor:
+        options = RestoreOptions(steering=steering, identity_guidance=identity_guidance)
+        return restore_image(bundle, image, references, options, analyzer=ONE).crop
+
+    plain, steered = crop(0), crop(5)
+    assert 0 < float((steered - plain).abs().mean()) < 0.02
+    assert torch.equal(steered[..., :4, :4], plain[..., :4, :4]), "beyond the mask"
+    assert torch.equal(crop(5, identity_guidance=0), crop(0, identity_guidance=0)), "no identity is wanted"
+
+
 def test_pictures_that_are_none(bundle: Bundle, references: PreparedReferences) -> None:
     broken = portrait(40)
     broken[0, 0, 3, 3] = float("nan")

@@ -84,6 +84,16 @@ def test_the_faces_agree_with_the_picture(restored: dict[str, Restoration]) -> N
         assert -10 * np.log10(error) > 28, f"{name}: {-10 * np.log10(error):.1f} dB"
 
 
+def test_steering_makes_the_faces_more_like_the_people(
+    bundle: Bundle, people: dict[str, PreparedReferences], restored: dict[str, Restoration]
+) -> None:
+    scene = read_image(SAMPLES / "scene.jpg")
+    for name, photos in people.items():
+        plain = restore_image(bundle, scene, photos, RestoreOptions(steering=0))
+        assert restored[name].similarity_after > plain.similarity_after + 0.02, name
+        assert float((restored[name].crop - plain.crop).abs().mean()) < 0.01, "it is hardly seen"
+
+
 def test_another_seed_and_the_same_seed(bundle: Bundle, people: dict[str, PreparedReferences]) -> None:
     scene, photos = read_image(SAMPLES / "scene.jpg"), people["anna"]
     first, second = (restore_image(bundle, scene, photos, RestoreOptions(steps=1, seed=3)) for _ in range(2))

@@ -20,7 +20,7 @@ from . import common
 if TYPE_CHECKING:
     from ..evaluation.bench import Ratio
 
-PARTS = ("restore", "fit", "warp")
+PARTS = ("restore", "steer", "fit", "warp")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -51,15 +51,17 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _ratios(args: argparse.Namespace) -> list[Ratio]:
-    from ..evaluation.bench import BenchSettings, bench_fit, bench_restore, bench_warp
+    from ..evaluation.bench import BenchSettings, bench_fit, bench_restore, bench_steer, bench_warp
 
     settings = BenchSettings(repeats=args.repeats, steps=args.steps, batch=args.batch)
     runtime = common.runtime_of(args)
     found = []
-    if {"restore", "fit"} & set(args.only):
+    if {"restore", "steer", "fit"} & set(args.only):
         bundle = common.bundle_of(args, runtime)
         if "restore" in args.only:
             found.append(bench_restore(bundle.denoiser, settings, runtime))
+        if "steer" in args.only and bundle.judge:
+            found.append(bench_steer(bundle.judge, settings, runtime))
         if "fit" in args.only:
             found.append(bench_fit(bundle.denoiser, bundle.encoder, settings, runtime))
     if "warp" in args.only:

@@ -109,7 +109,7 @@ def _add_encoder(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     text = "insightface pack, whose embeddings are learned, or EdgeFace-XS state dict, whose features are too (timm)"
     add("--teacher", metavar="PATH", required=True, help=text)
-    add("--rate", type=float, default=6e-3, metavar="R", help="highest learning rate (default: 6e-3)")
+    add("--rate", type=float, default=2e-3, metavar="R", help="highest learning rate (default: 2e-3)")
     add("--minutes", type=float, metavar="M", help="time takes the place of steps (default: never)")
     _add_machine(parser)
 

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from ..diffusion.conditioning import Conditioning
 from ..diffusion.sampling import autocast
+from ..diffusion.steering import steer
 from ..errors import ArgumentError, MissingPackageError
 from ..fitting import FittingSettings, fit_identity
 from ..geometry import ffhq_template
@@ -27,11 +28,13 @@ from ..warping import keypoints_of, warp_reference
 
 if TYPE_CHECKING:
     from ..diffusion.denoiser import Denoiser
+    from ..diffusion.steering import Judge
     from ..identity.encoders import IdentityEncoder
 
 BENCH_FORMAT = "idfsr-bench"
 RESTORE_LIMIT = 1.10  # restoring a crop over its bare forwards
 FIT_LIMIT = 1.15  # a fitting step over a bare forward and backward
+STEER_LIMIT = 1.15  # steering over the encoder's bare forwards and backwards
 WARP_LIMIT = 5.0  # skimage's piecewise affine over ours
 WARP_SIZE = 512
 _FIT_BATCH = 4  # faces a step
@@ -129,6 +132,34 @@ def bench_restore(denoiser: Denoiser, settings: BenchSettings, runtime: Runtime)
         base=base,
         ratio=ratio,
         limit=RESTORE_LIMIT,
+    )
+
+
+def bench_steer(judge: Judge, settings: BenchSettings, runtime: Runtime) -> Ratio:
+    """Steering against the same number of bare forwards of the encoder and backwards to the face."""
+    generator, steps = torch.Generator().manual_seed(0), settings.steps
+    faces = torch.rand(settings.batch, 3, 128, 128, generator=generator).to(runtime.device)
+    identity = torch.randn(settings.batch, judge.encoder.dim, generator=generator).to(runtime.device)
+    keypoints = judge.find(faces)
+    picture = faces.clone().requires_grad_(True)
+
+    def bare() -> None:
+        for _ in range(steps):
+            torch.autograd.grad(judge.encoder.embed(picture, keypoints).vectors.sum(), picture)
+
+    done, base, ratio = in_turns(
+        lambda: steer(faces, torch.ones_like(faces[:, :1]), identity, judge, steps),
+        bare,
+        settings.repeats,
+        sync=synchroniser(runtime.device),
+    )
+    return Ratio(
+        name="steer",
+        what=f"steering {settings.batch} face over {steps} bare forwards and backwards of the encoder",
+        seconds=done,
+        base=base,
+        ratio=ratio,
+        limit=STEER_LIMIT,
     )
 
 

@@ -31,7 +31,7 @@ class EncoderSettings:
     """Steps of the whole training; the learning rate falls over them as half a cosine."""
     minutes: float | None = None
     """Where given, time takes the place of the steps: the training ends then, and is no longer repeatable."""
-    rate: float = 6e-3
+    rate: float = 2e-3
     """Highest learning rate of AdamW, reached after the warm-up."""
     warm_up: int = 100
     """Steps over which the learning rate rises."""

@@ -5,9 +5,11 @@ import time
 import pytest
 import torch
 
+from idfsr_core.diffusion.steering import judge_by
 from idfsr_core.errors import ArgumentError
 from idfsr_core.evaluation import bench
 from idfsr_core.evaluation.bench import BenchSettings, Ratio
+from idfsr_core.faces.compact import CompactAnalyzer
 from idfsr_core.identity.compact import CompactEncoder
 from idfsr_core.runtime import Runtime
 from idfsr_core.warping import keypoints_of
@@ -40,6 +42,14 @@ def test_restoring_and_warping_are_measured():
     table = bench.bench_table(report)
     assert "512 MiB ram" in table
     assert table.count("\n| ") == 3
+
+
+def test_steering_is_measured_against_bare_gradients():
+    networks = tiny.networks()
+    judge = judge_by(CompactEncoder(networks["encoder"]), CompactAnalyzer(networks["analyzer"]))  # pyright: ignore
+    ratio = bench.bench_steer(judge, QUICK, Runtime())
+    assert ratio.base > 0
+    assert ratio.limit == bench.STEER_LIMIT
 
 
 def test_a_fitting_step_is_measured_against_a_bare_one():

@@ -170,7 +170,7 @@ def test_an_equal_seed_gives_an_equal_result(pack: Pack) -> None:
 
 
 @pytest.mark.parametrize(
-    "widget", [{"style_guidance": 2.0}, {"identity_guidance": 3.0}, {"consistency": 1.0}, {"steps": 3}]
+    "widget", [{"style_guidance": 2.0}, {"identity_guidance": 3.0}, {"consistency": 1.0}, {"steps": 3}, {"steering": 0}]
 )
 def test_every_widget_changes_the_result(pack: Pack, widget: dict[str, Any]) -> None:
     given = mixed(pack)
