@@ -19,6 +19,9 @@ from idfsr_core.references import PreparedReferences, embed_face, prepare_refere
 from idfsr_core.restoration import Restoration, restore_image
 
 
+GOLDEN = Path(__file__).with_name("golden_shipped.json")
+
+
 @pytest.fixture(scope="module")
 def bundle() -> Bundle:
     return load_bundle()
@@ -92,6 +95,29 @@ def test_steering_makes_the_faces_more_like_the_people(
         plain = restore_image(bundle, scene, photos, RestoreOptions(steering=0))
         assert restored[name].similarity_after > plain.similarity_after + 0.02, name
         assert float((restored[name].crop - plain.crop).abs().mean()) < 0.01, "it is hardly seen"
+
+
+def test_the_figures_of_the_sample_people_are_those_of_the_golden_file(
+    restored: dict[str, Restoration], request: pytest.FixtureRequest
+) -> None:
+    """A change of weights or of the way shows here; renew with ``--renew-golden``."""
+    figures = {name: _figures(result) for name, result in restored.items()}
+    if request.config.getoption("--renew-golden"):
+        GOLDEN.write_text(json.dumps(figures, indent=2) + "\n")
+    wanted = json.loads(GOLDEN.read_text())
+    assert figures.keys() == wanted.keys()
+    for name, values in figures.items():
+        assert values == pytest.approx(wanted[name], abs=0.01), name
+
+
+def _figures(result: Restoration) -> dict[str, float]:
+    """Similarities with the person as the bundle's encoder sees it, and what the face is made of."""
+    return {
+        "similarity_before": round(result.similarity_before, 4),
+        "similarity_after": round(result.similarity_after, 4),
+        "scale": round(result.scale / 100, 4),  # hundredths, so that one tolerance fits all
+        "mean": round(float(result.crop.mean()), 4),
+    }
 
 
 def test_another_seed_and_the_same_seed(bundle: Bundle, people: dict[str, PreparedReferences]) -> None:
