@@ -6,16 +6,16 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from .errors import AmbiguousFaceError, ArgumentError, FaceNotFoundError
-from .face_choice import LEAST_LEAD
 from .face_rule import INDEX, LARGEST, LEFT, LIKE, FaceRule
 from .faces.face import Face
 from .faces.selection import left_to_right, select_face
 from .faces.tracking import follow, smooth_faces
+from .identity.resemblance import Resemblance, ranked
 
 _TOLD = 4  # pictures whose trouble an error tells one by one
 
-Likeness = Callable[[int, Face], float]
-"""Similarity -1..1 of a face, found in the picture of that number, to the person looked for."""
+Likeness = Callable[[int, Face], Resemblance]
+"""How much a face, found in the picture of that number, looks like the person looked for."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,16 +84,16 @@ def _choose(number: int, faces: Sequence[Face], rule: FaceRule, likeness: Likene
     return _Choice(row[rule.index], f"number {rule.index} of {count}{counted}")
 
 
-def _likest(faces: Sequence[Face], values: Sequence[float], rule: FaceRule, count: str) -> _Choice:
-    order = sorted(range(len(faces)), key=lambda index: -values[index])
-    best = values[order[0]]
+def _likest(faces: Sequence[Face], seen: Sequence[Resemblance], rule: FaceRule, count: str) -> _Choice:
+    order, clear = ranked(seen)
+    best = seen[order[0]].similarity
     if best < rule.least:
         return _Choice(None, f"nobody like the identity: the likest of {count} has similarity {best:.2f}", best)
     if len(faces) == 1:
         return _Choice(faces[0], f"the only face, similarity {best:.2f}", best)
-    second = values[order[1]]
+    second = seen[order[1]].similarity
     lead = f"similarity {best:.2f}, next {second:.2f}"
-    if best - second >= LEAST_LEAD:
+    if clear:
         return _Choice(faces[order[0]], f"most like the identity of {count} ({lead})", best)
     return _Choice(faces[order[0]], f"most like the identity of {count}, but it hardly leads ({lead})", best, True)
 

@@ -13,9 +13,10 @@ from .faces.compact import FILLED, CompactAnalyzer
 from .faces.face import Face
 from .faces.points import five_from_dense
 from .faces.selection import check_box, left_to_right, select_face
-from .identity.embedding import IdentityEmbedding, similarity
+from .identity.embedding import IdentityEmbedding
+from .identity.resemblance import ranked
 from .options import RestoreOptions
-from .references import embed_face
+from .references import resemblance
 from .runtime import Runtime
 
 if TYPE_CHECKING:
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
     from .identity.encoders import IdentityEncoder
 
 MOST_PIXELS = 1.6e7  # of the picture that is searched: bounds memory and time
-LEAST_LEAD = 0.05  # by which the likest face must lead in cosine; below it a mix-up is as likely as not
 HINT = "say which one with --face N (counted from the left) or --box x0 y0 x1 y1"
 
 
@@ -105,10 +105,10 @@ def _likest(
 ) -> tuple[Face, str]:
     if person is None:
         raise AmbiguousFaceError("picture", f"{len(faces)} faces: {_listed(faces)}", HINT)
-    likeness = [float(similarity(embed_face(encoder, image, face.keypoints)[0], person.vector)) for face in faces]
-    order = np.argsort(likeness)[::-1]
-    best, second = int(order[0]), int(order[1])
-    if likeness[best] - likeness[second] < LEAST_LEAD:
+    seen = [resemblance(encoder, image, face.keypoints, person) for face in faces]
+    likeness = [each.similarity for each in seen]
+    (best, second, *_), clear = ranked(seen)
+    if not clear:
         raise AmbiguousFaceError("picture", f"{_count(faces)}, none stands out: {_listed(faces, likeness)}", HINT)
     lead = f"similarity {likeness[best]:.2f}, next {likeness[second]:.2f}"
     return faces[best], f"most like the references of {_count(faces)} ({lead})"

@@ -13,8 +13,8 @@ from torch import nn
 def differentiable(*modules: object) -> Iterator[None]:
     """Let gradients pass through the networks and none arrive at their weights, whatever both were set to.
 
-    Works inside ``torch.inference_mode()`` and ``torch.no_grad()`` too. Weights that were made or moved inside inference
-    mode take no part in gradients; copies stand in.
+    Works inside ``torch.inference_mode()`` and ``torch.no_grad()`` too. Weights that were made or moved inside
+    inference mode take no part in gradients; copies stand in.
 
     Args:
         modules: the networks; what is no ``nn.Module`` (an encoder that is none, None) is passed over.

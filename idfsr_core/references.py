@@ -13,8 +13,9 @@ from torch import Tensor
 from .errors import ArgumentError, FaceNotFoundError
 from .geometry import Alignment
 from .identity.compact import CompactEncoder
-from .identity.embedding import IdentityEmbedding
+from .identity.embedding import IdentityEmbedding, similarity
 from .identity.pooling import PoolingReport, pool
+from .identity.resemblance import Resemblance
 
 if TYPE_CHECKING:
     from .faces.analyzer import FaceAnalyzer
@@ -133,6 +134,16 @@ def embed_face(encoder: IdentityEncoder, image: Tensor, keypoints: np.ndarray | 
     with torch.inference_mode():
         result = encoder.embed(image.to(device), points.to(device))
     return result.vectors[0].detach().float().cpu().clone(), float(result.quality[0])
+
+
+def resemblance(
+    encoder: IdentityEncoder, image: Tensor, keypoints: np.ndarray | Tensor, person: IdentityEmbedding
+) -> Resemblance:
+    """How much one face of a picture [1, 3, H, W] looks like the person, whom the same encoder knows."""
+    vector, quality = embed_face(encoder, image, keypoints)
+    alike = float(similarity(vector, person.vector).clamp(-1, 1))
+    # What other encoders call quality is no expected cosine.
+    return Resemblance(alike, quality if isinstance(encoder, CompactEncoder) else 1.0)
 
 
 def prepare_references(

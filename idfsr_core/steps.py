@@ -218,8 +218,8 @@ def restore_crop(
     """Run the diffusion for one face or a batch, and steer what comes out: [B, 3, S, S] in 0..1.
 
     Face i of a batch starts from the noise of ``options.seed + i``, with ``same_noise`` all of them from that of the
-    seed. Without a ``judge`` (see ``Bundle.judge``), or where ``options.identity_guidance`` leaves the identity out, nothing
-    is steered.
+    seed. Without a ``judge`` (see ``Bundle.judge``), or where ``options.identity_guidance`` leaves the identity out,
+    nothing is steered.
     """
     options = options or RestoreOptions()
     settings = SamplingSettings(

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from ..idfsr_core.batch_choice import Likeness
     from ..idfsr_core.faces.face import Face
     from ..idfsr_core.identity.embedding import IdentityEmbedding
+    from ..idfsr_core.identity.resemblance import Resemblance
     from ..idfsr_core.looking import Look
     from .sockets import Analyzer
 
@@ -262,9 +263,8 @@ class IDFSRSelectFace(io.ComfyNode):
 
 
 def _likeness(faces: DetectedFaces, identity: IdentityEmbedding) -> Likeness:
-    """Similarity of a face to the identity, by the encoder that goes with the faces."""
-    from ..idfsr_core.identity.embedding import similarity
-    from ..idfsr_core.references import embed_face
+    """How much a face looks like the identity, by the encoder that goes with the faces."""
+    from ..idfsr_core.references import resemblance
 
     encoder = faces.analyzer.encoder
     try:
@@ -274,11 +274,10 @@ def _likeness(faces: DetectedFaces, identity: IdentityEmbedding) -> Likeness:
         raise EncoderMismatchError("identity", error.value, remedy) from error
     runtime = bridge.use(faces.analyzer, len(faces.faces))
 
-    def like(number: int, face: Face) -> float:
+    def like(number: int, face: Face) -> Resemblance:
         runtime.check()
         runtime.progress(number + 1, len(faces.faces))
-        vector, _ = embed_face(encoder, faces.images[number : number + 1], face.keypoints)
-        return float(similarity(vector, identity.vector).clamp(-1, 1))
+        return resemblance(encoder, faces.images[number : number + 1], face.keypoints, identity)
 
     return like
 

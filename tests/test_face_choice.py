@@ -51,7 +51,7 @@ def test_the_face_most_like_the_person_is_taken(bundle: Bundle, monkeypatch: pyt
     def told(_encoder: object, _image: object, keypoints: np.ndarray) -> tuple[torch.Tensor, float]:
         return (vector if keypoints[:, 0].mean() > 80 else 0.5 * vector + 0.75**0.5 * other / other.norm()), 1.0
 
-    monkeypatch.setattr("idfsr_core.face_choice.embed_face", told)
+    monkeypatch.setattr("idfsr_core.references.embed_face", told)
     two = StubAnalyzer((0.2, 0.5, 0.1), (0.8, 0.5, 0.1))
     face, why = find_face(two, bundle.encoder, portrait(), RestoreOptions(), person)
     assert face.box[0] == pytest.approx(120)

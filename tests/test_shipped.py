@@ -18,7 +18,6 @@ from idfsr_core.options import RestoreOptions
 from idfsr_core.references import PreparedReferences, embed_face, prepare_references
 from idfsr_core.restoration import Restoration, restore_image
 
-
 GOLDEN = Path(__file__).with_name("golden_shipped.json")
 
 

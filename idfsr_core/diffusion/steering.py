@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from ..identity.encoders import IdentityEncoder
 
 CELLS = 32  # of the grid along the crop's side, whatever its size: a quarter of the pixels at 128
-STEP = 0.003  # root mean square of the change per step over a face's cells, pictures being 0..1
+STEP = 0.0015  # root mean square of the change per step over a face's cells, pictures being 0..1
 MOST = 3.0  # times that: largest change of one cell per step
 JITTER = 1.5  # pixels of 128 by which the alignment is off at each step, so that no one alignment is pleased
 CHUNK = 8  # faces at once: bounds the memory of the gradients
