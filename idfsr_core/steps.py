@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from .diffusion.steering import Judge
     from .faces.analyzer import FaceAnalyzer
     from .faces.face import Face
+    from .identity.embedding import IdentityEmbedding
     from .identity.likeness import Likeness
 
 LEAST_LR = 3  # pixels of the low-resolution face below which nothing is left to be consistent with
@@ -234,6 +235,14 @@ def restore_crop(
     with torch.inference_mode():
         restored = sample(denoiser, cond, settings, runtime)
     return steered(restored, cond, options, judge, runtime)
+
+
+def judge_for(identity: IdentityEmbedding, judge: Judge | None) -> Judge | None:
+    """The judge, or None for the identity of one photo: it says no more than that photo shows already.
+
+    Steered towards a single photo's vector, faces are a little less like the person, not more (docs/RESULTS.md).
+    """
+    return judge if identity.photos > 1 else None
 
 
 def steered(

@@ -157,6 +157,7 @@ class IDFSRRestoreFace(io.ComfyNode):
     ) -> io.NodeOutput:
         """Gather what is known, restore, show."""
         from ..idfsr_core.face_batch import describe, gather, restore_faces
+        from ..idfsr_core.steps import judge_for
 
         identity.check_encoder(model.bundle.encoder, _OTHER_ENCODER)
         denoiser = model.bundle.denoiser
@@ -170,10 +171,8 @@ class IDFSRRestoreFace(io.ComfyNode):
             size=denoiser.config.size,
         )
         options = RestoreOptions(**widgets)  # pyright: ignore[reportArgumentType]
-        runtime = bridge.use(model, preview=True)
-        shown = bridge.to_comfy(
-            restore_faces(denoiser, faces, identity.vector, options, runtime, judge=model.bundle.judge)
-        )
+        runtime, judge = bridge.use(model, preview=True), judge_for(identity, model.bundle.judge)
+        shown = bridge.to_comfy(restore_faces(denoiser, faces, identity.vector, options, runtime, judge=judge))
         report = batch_text(describe(faces), "; ".join(notes))
         bridge.say(report)
         return io.NodeOutput(shown, report, ui=ui.PreviewImage(shown[:SHOWN], cls=cls))

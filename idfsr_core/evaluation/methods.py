@@ -100,7 +100,8 @@ def _pooled(situations: Sequence[Situation], tools: Toolbox) -> list[Tensor]:
 
 
 def _one_reference(situations: Sequence[Situation], tools: Toolbox) -> list[Tensor]:
-    return _ours(tools.condition_alone, situations, tools)
+    # Nothing is steered, as ever with one photo (steps.judge_for).
+    return _diffuse(tools.condition_alone, situations, tools, tools.denoiser, tools.settings.options.steps)
 
 
 def _fitted(situations: Sequence[Situation], tools: Toolbox) -> list[Tensor]:

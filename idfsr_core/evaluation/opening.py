@@ -164,7 +164,7 @@ def open_study(
         runtime=runtime,
         denoiser=bundle.denoiser if "denoiser" in bundle.parts else None,
         analyzer=analyzer,
-        judge=_judge(encoder, analyzer),
+        judge=_judge(encoder, analyzer) if settings.references > 1 else None,  # see steps.judge_for
         paper=paper.denoiser if paper else None,
         known=_known(material, subjects, settings, encoder, analyzer),
     )
