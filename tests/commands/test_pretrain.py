@@ -8,6 +8,7 @@ import sys
 import tarfile
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -21,6 +22,7 @@ from idfsr_core.images import read_image, write_image
 from idfsr_core.pretraining.batches import BatchSettings
 from idfsr_core.pretraining.data import read_archive
 from idfsr_core.pretraining.recipes import Recipe, read_recipe
+from idfsr_core.warping import keypoints_of
 from tests import tiny
 from tests.pretraining.library import drawn_library
 
@@ -75,6 +77,10 @@ class Finder(tiny.StubAnalyzer):
         """[B, 68, 2] around [B, 5, 2]."""
         found = [self.landmarks(images, points.numpy()) for points in keypoints]
         return torch.from_numpy(np.stack(found)).float()
+
+    def crop_points(self, images: Tensor, keypoints: Tensor) -> SimpleNamespace:
+        """The five points among them, for steering."""
+        return SimpleNamespace(keypoints=keypoints_of(self.crop_landmarks(images, keypoints)))
 
 
 def test_faces_of_256_px_are_trained_from_a_folder_and_restored(
