@@ -75,8 +75,8 @@ def steer(
         return faces
     with differentiable(getattr(judge.encoder, "network", None)):
         # Clones: what was made in inference mode takes part in no gradient.
-        chosen = (each[known].detach().clone().split(CHUNK) for each in (faces, mask, identity))
-        parts = [_steer(*part, judge, steps, runtime) for part in zip(*chosen, strict=True)]
+        face, place, aim = (each[known].detach().clone().split(CHUNK) for each in (faces, mask, identity))
+        parts = [_steer(*part, judge, steps, runtime) for part in zip(face, place, aim, strict=True)]
     result = faces.clone()
     result[known] = torch.cat(parts).to(faces)
     return result

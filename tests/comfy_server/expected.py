@@ -24,12 +24,13 @@ from idfsr_core.faces.face import Face
 from idfsr_core.fitting import FittingSettings, fit_identity
 from idfsr_core.frames import CROP
 from idfsr_core.geometry import Alignment
-from idfsr_core.identity.embedding import IdentityEmbedding, similarity
+from idfsr_core.identity.embedding import IdentityEmbedding
+from idfsr_core.identity.resemblance import Resemblance
 from idfsr_core.images import up
 from idfsr_core.looking import look_at_all, search
 from idfsr_core.options import RestoreOptions
 from idfsr_core.pasting import PasteLook, paste_faces, pasted_size
-from idfsr_core.references import PreparedReferences, embed_face, prepare_references
+from idfsr_core.references import PreparedReferences, prepare_references, resemblance
 from idfsr_core.restoration import restore_image
 from idfsr_core.steps import align, low_resolution_face, lr_size, make_mask
 
@@ -142,11 +143,9 @@ class Expected:
         )
         images = self._value(self.prompt[inputs["faces"][0]]["inputs"]["image"])
 
-        def like(number: int, face: Face) -> float:
-            vector, _ = embed_face(
-                self.bundle.encoder, images[number : number + 1], torch.as_tensor(face.keypoints, dtype=torch.float32)
-            )
-            return float(similarity(vector, self._value(inputs["identity"]).vector))
+        def like(number: int, face: Face) -> Resemblance:
+            identity = self._value(inputs["identity"])
+            return resemblance(self.bundle.encoder, images[number : number + 1], face.keypoints, identity)
 
         return (choose_faces(self._value(inputs["faces"]), rule, like if "identity" in inputs else None).faces,)
 

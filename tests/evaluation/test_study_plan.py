@@ -12,7 +12,7 @@ from idfsr_core.options import RestoreOptions
 
 ASKED_FOR = (
     "choice consistency curve fitting forwards guidance landmark-error london recipes references refine schedulers"
-    " spread vector"
+    " spread steering vector"
 )
 
 

@@ -26,7 +26,7 @@ def person(pack: Pack, model: Any = None, seed: int = 0) -> Any:
     encoder = (model or pack.model()).bundle.encoder
     vector = torch.randn(encoder.dim, generator=torch.Generator().manual_seed(seed))
     return pack.core("identity.embedding").IdentityEmbedding(
-        vector=vector / vector.norm(), encoder=encoder.name, encoder_hash=encoder.hash, photos=1, kind="single"
+        vector=vector / vector.norm(), encoder=encoder.name, encoder_hash=encoder.hash, photos=2, kind="pooled"
     )
 
 
