@@ -126,6 +126,7 @@ class IDFSRRestoreFace(io.ComfyNode):
                 ),
                 io.Int.Input(
                     "steering",
+                    optional=True,  # prompts that were saved before it came stay valid
                     default=_USUAL.steering,
                     min=0,
                     max=100,
