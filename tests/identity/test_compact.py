@@ -1,5 +1,7 @@
 """The compact encoder behind the common interface, on a tiny network with random weights."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -9,17 +11,9 @@ from idfsr_core.identity.aligning import align_faces
 from idfsr_core.identity.compact import CompactEncoder
 from idfsr_core.identity.embedding import similarity
 from idfsr_core.identity.network import EncoderConfig, EncoderNetwork
+from tests import tiny
 
-CONFIG = EncoderConfig(
-    widths=(8, 8),
-    outputs=(4, 8),
-    depths=(1, 1),
-    kernels=(3, 5),
-    strides=(4, 4),
-    expansions=(2, 2),
-    attention=(False, True),
-    dim=16,
-)
+CONFIG = replace(tiny.ENCODER, dim=16)
 
 
 @pytest.fixture

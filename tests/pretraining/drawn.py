@@ -9,18 +9,9 @@ from idfsr_core.identity.network import EncoderConfig, EncoderNetwork
 from idfsr_core.pretraining.encoder import EncoderSettings
 from idfsr_core.pretraining.encoder_data import EncoderPhotos, face_matrices
 from idfsr_core.pretraining.encoder_hints import Answer
+from tests import tiny
 
-CONFIG = EncoderConfig(
-    widths=(12, 16),
-    outputs=(8, 12),
-    depths=(1, 1),
-    kernels=(3, 3),
-    strides=(8, 2),
-    expansions=(2, 2),
-    attention=(False, True),
-    heads=2,
-    dim=12,
-)
+CONFIG = replace(tiny.ENCODER, widths=(12, 16), outputs=(8, 12), dim=12)
 KEYPOINTS = np.array([[80, 90], [112, 90], [96, 110], [82, 125], [110, 125]], np.float32)
 
 
