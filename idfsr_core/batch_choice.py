@@ -10,7 +10,7 @@ from .face_rule import INDEX, LARGEST, LEFT, LIKE, FaceRule
 from .faces.face import Face
 from .faces.selection import left_to_right, select_face
 from .faces.tracking import follow, smooth_faces
-from .identity.resemblance import Resemblance, ranked
+from .identity.resemblance import Resemblance, compared, ranked
 
 _TOLD = 4  # pictures whose trouble an error tells one by one
 
@@ -91,8 +91,7 @@ def _likest(faces: Sequence[Face], seen: Sequence[Resemblance], rule: FaceRule, 
         return _Choice(None, f"nobody like the identity: the likest of {count} has similarity {best:.2f}", best)
     if len(faces) == 1:
         return _Choice(faces[0], f"the only face, similarity {best:.2f}", best)
-    second = seen[order[1]].similarity
-    lead = f"similarity {best:.2f}, next {second:.2f}"
+    lead = compared(seen[order[0]], seen[order[1]])
     if clear:
         return _Choice(faces[order[0]], f"most like the identity of {count} ({lead})", best)
     return _Choice(faces[order[0]], f"most like the identity of {count}, but it hardly leads ({lead})", best, True)

@@ -14,7 +14,7 @@ from .faces.face import Face
 from .faces.points import five_from_dense
 from .faces.selection import check_box, left_to_right, select_face
 from .identity.embedding import IdentityEmbedding
-from .identity.resemblance import ranked
+from .identity.resemblance import compared, ranked
 from .options import RestoreOptions
 from .references import resemblance
 from .runtime import Runtime
@@ -110,8 +110,7 @@ def _likest(
     (best, second, *_), clear = ranked(seen)
     if not clear:
         raise AmbiguousFaceError("picture", f"{_count(faces)}, none stands out: {_listed(faces, likeness)}", HINT)
-    lead = f"similarity {likeness[best]:.2f}, next {likeness[second]:.2f}"
-    return faces[best], f"most like the references of {_count(faces)} ({lead})"
+    return faces[best], f"most like the references of {_count(faces)} ({compared(seen[best], seen[second])})"
 
 
 def _count(faces: Sequence[Face]) -> str:

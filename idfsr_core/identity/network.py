@@ -29,7 +29,7 @@ class EncoderConfig:
     """Channels within a segment."""
     outputs: tuple[int, ...] = (32, 64, 100, 100, 192)
     """Channels that a segment hands on."""
-    depths: tuple[int, ...] = (3, 3, 4, 4, 3)
+    depths: tuple[int, ...] = (3, 3, 4, 4, 6)
     """Blocks of a segment."""
     kernels: tuple[int, ...] = (3, 5, 7, 7, 5)
     """Side of the depthwise convolutions, odd."""

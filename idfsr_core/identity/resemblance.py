@@ -32,3 +32,9 @@ def ranked(faces: Sequence[Resemblance]) -> tuple[list[int], bool]:
     order = sorted(range(len(faces)), key=lambda number: -faces[number].evidence)
     lead = faces[order[0]].evidence - faces[order[1]].evidence if len(order) > 1 else float("inf")
     return order, lead >= LEAST_LEAD
+
+
+def compared(best: Resemblance, second: Resemblance) -> str:
+    """Both similarities in words, and why the first leads where they do not show it."""
+    close = best.similarity - second.similarity < LEAST_LEAD and second.quality > best.quality
+    return f"similarity {best.similarity:.2f}, next {second.similarity:.2f}" + " of a clearer face" * close

@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import torch
+from torch.nn import functional
 
 from ..runtime import Runtime
 from .encoder_batches import Lesson, People, lesson
@@ -17,6 +18,7 @@ from .encoder_data import EncoderPhotos, Teacher
 from .encoder_hints import check_teacher, fed, hint_loss
 from .encoder_losses import Losses, encoder_losses
 from .encoder_settings import EncoderSettings
+from .encoder_steered import difference_loss
 
 __all__ = ["CHECKPOINT", "EncoderSettings", "averaged_network", "encoder_losses", "read_checkpoint", "train_encoder"]
 
@@ -101,8 +103,14 @@ def _losses(
 ) -> Losses:
     with torch.autocast(batch.faces.device.type, dtype, enabled=dtype != torch.float32):
         embedding, quality, features = state.network.with_features(batch.faces, fed(batch.hints, batch.fed))
+        after = state.network(batch.led)[0] if len(batch.led) else None
     losses = encoder_losses(embedding, quality, batch.targets, people.prototypes, batch.rows, settings.sharpness)
-    return replace(losses, hints=hint_loss(features, batch.hints))
+    losses = replace(losses, hints=hint_loss(features, batch.hints))
+    if after is None:
+        return losses
+    count = len(after)
+    found = functional.normalize(embedding[:count]), functional.normalize(after)
+    return replace(losses, difference=difference_loss(found, (batch.targets[:count], batch.led_targets)))
 
 
 class _Means:

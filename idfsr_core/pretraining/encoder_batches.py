@@ -1,4 +1,4 @@
-"""The batches of the encoder's training: faces are drawn, some are steered, the teacher is asked."""
+"""The batches of the encoder's training: faces are drawn, some are led a step away, the teacher is asked."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from torch import Tensor
 from ..identity.network import FACE_SIZE, EncoderNetwork
 from .encoder_blends import INNER, TO_FACE, blend
 from .encoder_data import EncoderPhotos, Teacher, spoil, unspoiled
-from .encoder_hints import ask
+from .encoder_hints import FeatureTeacher, ask
 from .encoder_settings import EncoderSettings
 from .encoder_steered import steered
 
@@ -54,6 +54,8 @@ class Lesson:
     targets: Tensor  # [B, D] unit norm
     hints: tuple[Tensor, ...]  # [n, H, W, C] for each segment: features of the first n faces, the unspoiled ones
     fed: Tensor  # [n] bool: the faces whose segments see the hints in place of their own features
+    led: Tensor  # [m, 3, 112, 112] 0..1: the first m faces after a small step towards somebody
+    led_targets: Tensor  # [m, D] unit norm: the teacher's embeddings of those
 
 
 def lesson(
@@ -68,7 +70,7 @@ def lesson(
 
     Args:
         people: the photos to draw from.
-        network: the learner, which leads the steered faces.
+        network: the learner, whose gradient or the teacher's leads the steered faces.
         teacher: None leaves blends, steered faces and hints out, and takes the embeddings of the photos as they are.
         settings: shares and amounts.
         step: decides, with the seed, what is drawn.
@@ -79,10 +81,13 @@ def lesson(
     draft = draft.to(people.prototypes.device)
     coin = torch.from_numpy(rng.random(draft.unspoiled) < settings.forcing(done)).to(draft.faces.device)
     if teacher is None:
-        return Lesson(faces=draft.faces, rows=draft.rows, targets=draft.targets, hints=(), fed=coin)
-    if count := settings.steered_count(done, draft.unspoiled):
-        draft = _with_steered(draft, count, people.prototypes, network, rng)
-    return _answered(draft, teacher, coin)
+        nothing = draft.faces[:0], draft.targets[:0]
+        return Lesson(
+            faces=draft.faces, rows=draft.rows, targets=draft.targets, hints=(), fed=coin,
+            led=nothing[0], led_targets=nothing[1],
+        )  # fmt: skip
+    count = settings.steered_count(done, draft.unspoiled)
+    return _answered(draft, _led(draft, count, people, network, teacher, rng), teacher, coin)
 
 
 def draw(
@@ -123,24 +128,32 @@ def _tensor(faces: list[np.ndarray]) -> Tensor:
     return torch.from_numpy(stacked).permute(0, 3, 1, 2).float().div_(255)
 
 
-def _with_steered(
-    draft: Draft, count: int, prototypes: Tensor, network: EncoderNetwork, rng: np.random.Generator
-) -> Draft:
-    """The first faces led towards anybody; they are nobody's from then on."""
-    goals = prototypes[torch.from_numpy(rng.integers(len(prototypes), size=count)).to(prototypes.device)]
-    faces = torch.cat((steered(network, draft.faces[:count], goals, rng), draft.faces[count:]))
-    rows = draft.rows.clone()
-    rows[:count] = -1
-    return replace(draft, faces=faces, rows=rows)
+def _led(
+    draft: Draft, count: int, people: People, network: EncoderNetwork, teacher: Teacher, rng: np.random.Generator
+) -> Tensor:
+    """The first faces after a step towards anybody, by the learner's gradient or, where it has one, the teacher's."""
+    faces = draft.faces[:count]
+    if not count:
+        return faces
+    rows = torch.from_numpy(rng.integers(len(people.prototypes), size=count))
+    goals = people.prototypes[rows.to(people.prototypes.device)]
+    by_teacher = rng.random() < 0.5
+    if by_teacher and isinstance(teacher, FeatureTeacher):
+        return steered(teacher.embed, faces, goals, rng)
+    return steered(lambda seen: network(seen)[0], faces, goals, rng)
 
 
-def _answered(draft: Draft, teacher: Teacher, coin: Tensor) -> Lesson:
+def _answered(draft: Draft, led: Tensor, teacher: Teacher, coin: Tensor) -> Lesson:
     """The teacher is asked about the very faces where they are unspoiled, and about spoiled blends as they were."""
     own, targets, hints = draft.unspoiled, draft.targets.clone(), ()
-    asked = torch.cat((draft.faces[:own], draft.clean))
+    clean, led_targets = own + len(draft.clean), targets[:0]
+    asked = torch.cat((draft.faces[:own], draft.clean, led))
     if len(asked):
         said = ask(teacher, asked)
         targets[:own] = said.embedding[:own]
-        targets[draft.spoiled_blends] = said.embedding[own:]
+        targets[draft.spoiled_blends] = said.embedding[own:clean]
+        led_targets = said.embedding[clean:]
         hints = tuple(features[:own] for features in said.features)
-    return Lesson(faces=draft.faces, rows=draft.rows, targets=targets, hints=hints, fed=coin)
+    return Lesson(
+        faces=draft.faces, rows=draft.rows, targets=targets, hints=hints, fed=coin, led=led, led_targets=led_targets
+    )

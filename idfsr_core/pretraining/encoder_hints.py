@@ -38,6 +38,10 @@ class FeatureTeacher(Teacher, Protocol):
         """Aligned faces [B, 3, 112, 112] in 0..1 -> features and embedding, without gradients."""
         ...
 
+    def embed(self, faces: Tensor) -> Tensor:
+        """The same faces -> embeddings [B, D] of any length, with gradients."""
+        ...
+
 
 def ask(teacher: Teacher, faces: Tensor) -> Answer:
     """What a teacher of either kind says of aligned faces [B, 3, 112, 112] in 0..1.

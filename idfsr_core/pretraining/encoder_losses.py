@@ -20,11 +20,15 @@ class Losses:
     relation: Tensor  # how far the similarities to the batch are from the teacher's
     quality: Tensor  # squared error of the predicted cosine
     hints: Tensor = field(default_factory=lambda: torch.zeros(()))  # how far the features are from the teacher's
+    difference: Tensor = field(
+        default_factory=lambda: torch.zeros(())
+    )  # how far from the teacher's what a step changes
 
     def total(self, settings: EncoderSettings, done: float) -> Tensor:
         """The weighted sum; people count once the teacher's features are no longer fed."""
         return (
             settings.hint_weight * self.hints
+            + settings.difference_weight * self.difference
             + settings.cosine_weight * self.cosine
             + (settings.people_weight * self.people if done >= settings.forced else 0)
             + settings.relation_weight * self.relation

@@ -18,8 +18,8 @@ class EncoderSettings:
     """What :func:`train_encoder` goes by. The figures are ours.
 
     A training has three overlapping parts: at first the teacher's features are fed to the network (``forced``) and
-    all faces are unspoiled; then spoiled faces and the choice among all people come in; at last the faces to which
-    the network's own gradient leads (``steered``). Shares of the training are told from its steps or its minutes.
+    all faces are unspoiled; then spoiled faces and the choice among all people come in; at last the difference that
+    small steps along a gradient make (``steered``). Shares of the training are told from its steps or its minutes.
     """
 
     config: EncoderConfig = field(default_factory=EncoderConfig)
@@ -51,12 +51,13 @@ class EncoderSettings:
     blends: float = 0.5
     """Share of the faces that are fresh blends, where there is a teacher to ask about them."""
     steered: float = 0.5
-    """Share of the training after which some faces are steered, where there is a teacher to ask; 1 for never."""
-    steered_faces: float = 0.375
-    """Share of a batch that is steered then: unspoiled faces, at least one, blends first."""
+    """Share of the training after which some faces are steered too, where there is a teacher to ask; 1 for never."""
+    steered_faces: float = 0.25
+    """Share of a batch that is seen a second time then, after a step: unspoiled faces, at least one, blends first."""
     sharpness: float = 32.0
     """Inverse temperature of the choice among all people."""
     hint_weight: float = 1.0
+    difference_weight: float = 1.0
     cosine_weight: float = 2.0
     people_weight: float = 0.1
     relation_weight: float = 5.0

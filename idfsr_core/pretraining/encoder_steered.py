@@ -1,56 +1,69 @@
-"""Faces on which a gradient through the encoder would end, so that the teacher can be asked about exactly those.
+"""Small steps along a gradient through an encoder, and what they change: the learner is to see the same change.
 
-Fitting and guidance follow the encoder's gradient. Away from all photos that leads to where the encoder sees a person
-and its teacher does not. So the encoder leads itself there while it learns, and hears what its teacher thinks of it:
-examples from the learner's own course, as in DAgger (arXiv 1011.0686).
+Steering and fitting follow the gradient of the encoder. One that learned its teacher's vectors alone has gradients of
+its own, which please it and nobody else. So faces are led a small step towards other people, and the learner's vector
+is to move as the teacher's does: a derivative in one direction, learned by a finite difference (Sobolev training,
+arXiv 1706.04859).
 """
 
 from __future__ import annotations
+
+from collections.abc import Callable
 
 import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional
 
-from ..identity.network import FACE_SIZE, EncoderNetwork
+from ..identity.network import FACE_SIZE
 
 # All figures are ours.
-_GRIDS = (14, 28, 28, 56)  # sides of the grid at which the face changes: coarse, as what a denoiser changes
-_STEP = (0.005, 0.04)  # root mean square of the change by one step, in grey values 0..1
-_MOST_STEPS = 2
+_GRIDS = (20, 28, 28, 40)  # sides of the grid at which the face changes: coarse, as what steering changes
+_STEP = (0.004, 0.012)  # root mean square of the change, in grey values 0..1
+_GREY = 0.8  # share of the batches where lightness alone changes
+_MOST = 3.0  # times the root mean square: largest change of one cell
+_LEAST_CHANGE = 1e-4  # of a unit vector, squared: below it the teacher sees nothing that could be learned
+
+Embed = Callable[[Tensor], Tensor]
+"""Aligned faces [B, 3, 112, 112] in 0..1 -> embeddings [B, D] of any length, with gradients."""
 
 
-def steered(network: EncoderNetwork, faces: Tensor, goals: Tensor, rng: np.random.Generator) -> Tensor:
-    """Faces moved by one or two small steps along the network's own gradient towards other people.
+def steered(embed: Embed, faces: Tensor, goals: Tensor, rng: np.random.Generator) -> Tensor:
+    """Faces moved by one small step along an encoder's gradient towards other people.
 
     Args:
-        network: the learner, as it is now.
+        embed: whose gradient it is.
         faces: [B, 3, 112, 112] in 0..1.
         goals: [B, D], unit norm: the vectors towards which each of them moves.
-        rng: draws the grid, the size of the steps and whether they are grey or of limited height.
+        rng: draws the grid, the size of the step and whether it is grey.
 
     Returns:
         Faces [B, 3, 112, 112] in 0..1, without gradients.
     """
-    grid = int(rng.choice(_GRIDS))
-    for _ in range(int(rng.integers(1, _MOST_STEPS + 1))):
-        slope = _slope(network, faces, goals, grid)
-        if rng.random() < 0.5:
-            slope = slope.mean(1, keepdim=True).expand_as(slope)
-        slope = slope / slope.square().mean((1, 2, 3), keepdim=True).sqrt().clamp_min(1e-12)
-        if rng.random() < 0.5:
-            slope = slope.clamp(-1, 1)  # else few places take the most of it
-        faces = (faces + float(rng.uniform(*_STEP)) * _enlarged(slope)).clamp(0, 1).detach()
-    return faces
+    grid, channels = int(rng.choice(_GRIDS)), 1 if rng.random() < _GREY else 3
+    change = torch.zeros(len(faces), channels, grid, grid, device=faces.device, requires_grad=True)
+    seen = functional.normalize(embed((faces + _enlarged(change)).clamp(0, 1)).float())
+    (slope,) = torch.autograd.grad((seen * goals).sum(), change)
+    slope = slope / slope.square().mean((1, 2, 3), keepdim=True).sqrt().clamp_min(1e-12)
+    step = float(rng.uniform(*_STEP)) * _enlarged(slope.clamp(-_MOST, _MOST))
+    return (faces + step).clamp(0, 1).detach()
 
 
-def _slope(network: EncoderNetwork, faces: Tensor, goals: Tensor, grid: int) -> Tensor:
-    """[B, 3, grid, grid]: the gradient of the cosine to the goals with respect to a change at that grid."""
-    change = torch.zeros(len(faces), 3, grid, grid, device=faces.device, requires_grad=True)
-    embedding = network((faces + _enlarged(change)).clamp(0, 1))[0]
-    (slope,) = torch.autograd.grad((functional.normalize(embedding) * goals).sum(), change)
-    return slope
+def difference_loss(found: tuple[Tensor, Tensor], wanted: tuple[Tensor, Tensor]) -> Tensor:
+    """Squared error of the change of the unit vector, over the square of the teacher's change; 1 for no change at all.
+
+    Args:
+        found: the learner's unit vectors [B, D] before and after the step.
+        wanted: the teacher's.
+
+    Returns:
+        A scalar, the mean over the faces.
+    """
+    mine, theirs = found[1] - found[0], wanted[1] - wanted[0]
+    error, size = (mine - theirs).square().sum(1), theirs.square().sum(1)
+    return (error / (size + _LEAST_CHANGE)).mean()
 
 
 def _enlarged(change: Tensor) -> Tensor:
-    return functional.interpolate(change, size=(FACE_SIZE, FACE_SIZE), mode="bicubic")
+    size = (FACE_SIZE, FACE_SIZE)
+    return functional.interpolate(change, size=size, mode="bicubic").expand(-1, 3, -1, -1)

@@ -37,6 +37,11 @@ class EdgeFaceTeacher:
         embedding = functional.normalize(self.encoder(faces))
         return Answer(embedding=embedding, features=tuple(self._seen))
 
+    def embed(self, faces: Tensor) -> Tensor:
+        """Aligned faces [B, 3, 112, 112] in 0..1 -> embeddings [B, 512], with gradients."""
+        self._seen = []
+        return self.encoder(faces)
+
     def embed_aligned(self, faces: np.ndarray) -> np.ndarray:
         """[B, 112, 112, 3] uint8 RGB -> unit embeddings [B, 512] float32."""
         device = next(self.encoder.parameters()).device

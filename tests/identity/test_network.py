@@ -145,4 +145,4 @@ def test_foreign_fields_are_refused_by_name():
 
 def test_the_shipped_size_is_small():
     parameters = sum(value.numel() for value in EncoderNetwork().parameters())
-    assert 2_700_000 < parameters < 2_900_000
+    assert 3_600_000 < parameters < 3_800_000

@@ -2,7 +2,7 @@
 
 import pytest
 
-from idfsr_core.identity.resemblance import LEAST_LEAD, Resemblance, ranked
+from idfsr_core.identity.resemblance import LEAST_LEAD, Resemblance, compared, ranked
 
 
 def test_a_poor_face_is_not_passed_over_for_its_quality() -> None:
@@ -24,3 +24,13 @@ def test_the_first_must_lead(lead: float, clear: bool) -> None:
 
 def test_one_face_alone_stands_out() -> None:
     assert ranked([Resemblance(-0.5)]) == ([0], True)
+
+
+def test_a_lead_that_the_similarities_do_not_show_is_explained() -> None:
+    assert compared(Resemblance(0.48, 0.4), Resemblance(0.47, 0.9)) == "similarity 0.48, next 0.47 of a clearer face"
+    assert compared(Resemblance(0.46, 0.4), Resemblance(0.47, 0.9)).endswith("next 0.47 of a clearer face")
+
+
+def test_a_lead_that_can_be_seen_needs_no_words() -> None:
+    assert compared(Resemblance(0.6, 0.4), Resemblance(0.2, 0.9)) == "similarity 0.60, next 0.20"
+    assert compared(Resemblance(0.5), Resemblance(0.49)) == "similarity 0.50, next 0.49"

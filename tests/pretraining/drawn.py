@@ -36,6 +36,9 @@ class Shows:
         embedding, _, features = self.network.with_features(faces)
         return Answer(embedding=torch.nn.functional.normalize(embedding), features=tuple(features))
 
+    def embed(self, faces: torch.Tensor) -> torch.Tensor:
+        return self.network(faces)[0]
+
     def embed_aligned(self, faces: np.ndarray) -> np.ndarray:
         return self.answer(torch.from_numpy(faces).permute(0, 3, 1, 2).float() / 255).embedding.numpy()
 

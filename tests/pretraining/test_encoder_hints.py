@@ -125,14 +125,36 @@ def test_without_a_teacher_photos_keep_their_embeddings(people, network):
 
 
 @pytest.mark.parametrize("teacher", [Colours(), Shows()])
-def test_late_batches_hold_steered_faces_and_the_teachers_answer_to_them(people, network, teacher):
-    plan = {"spoiled": 0.0, "blends": 0.0, "batch": 8}
+def test_late_batches_hold_faces_after_a_step_and_the_teachers_answer_to_them(people, network, teacher):
+    plan = {"spoiled": 0.0, "blends": 0.0, "batch": 8, "steered_faces": 0.375}
     early, late = (_lesson(people, network, teacher, done, **plan) for done in (0.4, 0.6))
-    changed = (early.faces != late.faces).flatten(1).any(1)
-    assert changed.tolist() == [True] * 3 + [False] * 5
-    assert late.rows[:3].tolist() == [-1] * 3
-    assert torch.equal(late.rows[3:], early.rows[3:])
+    assert len(early.led) == len(early.led_targets) == 0
+    assert torch.equal(late.faces, early.faces)
+    change = (late.led - late.faces[:3]).square().mean((1, 2, 3)).sqrt()
+    assert ((change > 0.001) & (change < 0.03)).all()
     assert torch.allclose(late.targets, ask(teacher, late.faces).embedding, atol=1e-5)
+    assert torch.allclose(late.led_targets, ask(teacher, late.led).embedding, atol=1e-5)
+
+
+def test_learner_and_teacher_take_turns_in_leading_where_the_teacher_has_gradients(people, network):
+    class Counts(Shows):
+        led = 0
+
+        def embed(self, faces):
+            self.led += 1
+            return super().embed(faces)
+
+    teacher = Counts()
+    for step in range(20):
+        _lesson(people, network, teacher, 0.9, step, spoiled=0.0)
+    assert 4 < teacher.led < 16
+
+
+def test_differences_shrink_with_training(people, tmp_path):
+    plan = settings(steps=60, save_every=20, rate=6e-3, forced=0.0, steered=0.0, spoiled=0.0)
+    train_encoder(plan, people.photos, tmp_path, teacher=Shows())
+    rows = list(csv.DictReader((tmp_path / "encoder-log.csv").open()))
+    assert 0 < float(rows[-1]["difference"]) < 0.8 * float(rows[0]["difference"])
 
 
 def test_the_hint_loss_is_the_share_of_the_variance_that_is_missed():
