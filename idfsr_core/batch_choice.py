@@ -10,11 +10,11 @@ from .face_rule import INDEX, LARGEST, LEFT, LIKE, FaceRule
 from .faces.face import Face
 from .faces.selection import left_to_right, select_face
 from .faces.tracking import follow, smooth_faces
-from .identity.resemblance import Resemblance, compared, ranked
+from .identity.resemblance import ranked
 
 _TOLD = 4  # pictures whose trouble an error tells one by one
 
-Likeness = Callable[[int, Face], Resemblance]
+Likeness = Callable[[int, Face], float]
 """How much a face, found in the picture of that number, looks like the person looked for."""
 
 
@@ -84,14 +84,14 @@ def _choose(number: int, faces: Sequence[Face], rule: FaceRule, likeness: Likene
     return _Choice(row[rule.index], f"number {rule.index} of {count}{counted}")
 
 
-def _likest(faces: Sequence[Face], seen: Sequence[Resemblance], rule: FaceRule, count: str) -> _Choice:
+def _likest(faces: Sequence[Face], seen: Sequence[float], rule: FaceRule, count: str) -> _Choice:
     order, clear = ranked(seen)
-    best = seen[order[0]].similarity
+    best = seen[order[0]]
     if best < rule.least:
         return _Choice(None, f"nobody like the identity: the likest of {count} has similarity {best:.2f}", best)
     if len(faces) == 1:
         return _Choice(faces[0], f"the only face, similarity {best:.2f}", best)
-    lead = compared(seen[order[0]], seen[order[1]])
+    lead = f"similarity {best:.2f}, next {seen[order[1]]:.2f}"
     if clear:
         return _Choice(faces[order[0]], f"most like the identity of {count} ({lead})", best)
     return _Choice(faces[order[0]], f"most like the identity of {count}, but it hardly leads ({lead})", best, True)

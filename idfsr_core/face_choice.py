@@ -14,7 +14,7 @@ from .faces.face import Face
 from .faces.points import five_from_dense
 from .faces.selection import check_box, left_to_right, select_face
 from .identity.embedding import IdentityEmbedding
-from .identity.resemblance import compared, ranked
+from .identity.resemblance import ranked
 from .options import RestoreOptions
 from .references import resemblance
 from .runtime import Runtime
@@ -106,11 +106,11 @@ def _likest(
     if person is None:
         raise AmbiguousFaceError("picture", f"{len(faces)} faces: {_listed(faces)}", HINT)
     seen = [resemblance(encoder, image, face.keypoints, person) for face in faces]
-    likeness = [each.similarity for each in seen]
     (best, second, *_), clear = ranked(seen)
     if not clear:
-        raise AmbiguousFaceError("picture", f"{_count(faces)}, none stands out: {_listed(faces, likeness)}", HINT)
-    return faces[best], f"most like the references of {_count(faces)} ({compared(seen[best], seen[second])})"
+        raise AmbiguousFaceError("picture", f"{_count(faces)}, none stands out: {_listed(faces, seen)}", HINT)
+    lead = f"similarity {seen[best]:.2f}, next {seen[second]:.2f}"
+    return faces[best], f"most like the references of {_count(faces)} ({lead})"
 
 
 def _count(faces: Sequence[Face]) -> str:

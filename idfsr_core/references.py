@@ -15,7 +15,6 @@ from .geometry import Alignment
 from .identity.compact import CompactEncoder
 from .identity.embedding import IdentityEmbedding, similarity
 from .identity.pooling import PoolingReport, pool
-from .identity.resemblance import Resemblance
 
 if TYPE_CHECKING:
     from .faces.analyzer import FaceAnalyzer
@@ -138,12 +137,10 @@ def embed_face(encoder: IdentityEncoder, image: Tensor, keypoints: np.ndarray | 
 
 def resemblance(
     encoder: IdentityEncoder, image: Tensor, keypoints: np.ndarray | Tensor, person: IdentityEmbedding
-) -> Resemblance:
-    """How much one face of a picture [1, 3, H, W] looks like the person, whom the same encoder knows."""
-    vector, quality = embed_face(encoder, image, keypoints)
-    alike = float(similarity(vector, person.vector).clamp(-1, 1))
-    # What other encoders call quality is no expected cosine.
-    return Resemblance(alike, quality if isinstance(encoder, CompactEncoder) else 1.0)
+) -> float:
+    """How much one face of a picture [1, 3, H, W] looks like the person, whom the same encoder knows: -1..1."""
+    vector, _ = embed_face(encoder, image, keypoints)
+    return float(similarity(vector, person.vector).clamp(-1, 1))
 
 
 def prepare_references(

@@ -27,7 +27,6 @@ if TYPE_CHECKING:
     from ..idfsr_core.batch_choice import Likeness
     from ..idfsr_core.faces.face import Face
     from ..idfsr_core.identity.embedding import IdentityEmbedding
-    from ..idfsr_core.identity.resemblance import Resemblance
     from ..idfsr_core.looking import Look
     from .sockets import Analyzer
 
@@ -274,7 +273,7 @@ def _likeness(faces: DetectedFaces, identity: IdentityEmbedding) -> Likeness:
         raise EncoderMismatchError("identity", error.value, remedy) from error
     runtime = bridge.use(faces.analyzer, len(faces.faces))
 
-    def like(number: int, face: Face) -> Resemblance:
+    def like(number: int, face: Face) -> float:
         runtime.check()
         runtime.progress(number + 1, len(faces.faces))
         return resemblance(encoder, faces.images[number : number + 1], face.keypoints, identity)

@@ -5,7 +5,6 @@ import pytest
 from idfsr_core.batch_choice import INDEX, LARGEST, LEFT, LIKE, FaceRule, choose_faces
 from idfsr_core.errors import AmbiguousFaceError, ArgumentError, FaceNotFoundError
 from idfsr_core.faces.face import Face
-from idfsr_core.identity.resemblance import Resemblance
 from tests.tiny import stub_face
 
 SIZE = (400, 200)
@@ -15,7 +14,7 @@ GIVEN = [MIDDLE, RIGHT, LEFT_FACE]
 
 def like(values: dict[int, float]):
     """Similarity by the middle of the box."""
-    return lambda number, face: Resemblance(values[round(float(face.box[0] + face.box[2]) / 2)])
+    return lambda number, face: values[round(float(face.box[0] + face.box[2]) / 2)]
 
 
 @pytest.mark.parametrize(

@@ -25,7 +25,6 @@ from idfsr_core.fitting import FittingSettings, fit_identity
 from idfsr_core.frames import CROP
 from idfsr_core.geometry import Alignment
 from idfsr_core.identity.embedding import IdentityEmbedding
-from idfsr_core.identity.resemblance import Resemblance
 from idfsr_core.images import up
 from idfsr_core.looking import look_at_all, search
 from idfsr_core.options import RestoreOptions
@@ -143,7 +142,7 @@ class Expected:
         )
         images = self._value(self.prompt[inputs["faces"][0]]["inputs"]["image"])
 
-        def like(number: int, face: Face) -> Resemblance:
+        def like(number: int, face: Face) -> float:
             identity = self._value(inputs["identity"])
             return resemblance(self.bundle.encoder, images[number : number + 1], face.keypoints, identity)
 
