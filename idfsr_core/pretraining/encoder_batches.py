@@ -81,10 +81,9 @@ def lesson(
     draft = draft.to(people.prototypes.device)
     coin = torch.from_numpy(rng.random(draft.unspoiled) < settings.forcing(done)).to(draft.faces.device)
     if teacher is None:
-        nothing = draft.faces[:0], draft.targets[:0]
         return Lesson(
             faces=draft.faces, rows=draft.rows, targets=draft.targets, hints=(), fed=coin,
-            led=nothing[0], led_targets=nothing[1],
+            led=draft.faces[:0], led_targets=draft.targets[:0],
         )  # fmt: skip
     count = settings.steered_count(done, draft.unspoiled)
     return _answered(draft, _led(draft, count, people, network, teacher, rng), teacher, coin)

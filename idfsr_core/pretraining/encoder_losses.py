@@ -20,9 +20,7 @@ class Losses:
     relation: Tensor  # how far the similarities to the batch are from the teacher's
     quality: Tensor  # squared error of the predicted cosine
     hints: Tensor = field(default_factory=lambda: torch.zeros(()))  # how far the features are from the teacher's
-    difference: Tensor = field(
-        default_factory=lambda: torch.zeros(())
-    )  # how far from the teacher's what a step changes
+    difference: Tensor = field(default_factory=lambda: torch.zeros(()))  # the same of what a small step changes
 
     def total(self, settings: EncoderSettings, done: float) -> Tensor:
         """The weighted sum; people count once the teacher's features are no longer fed."""
