@@ -140,11 +140,12 @@ def people(pack: Pack, references: Tensor, done: dict[str, Any], model: Any, ana
     identity, photos = done["identity"], {"photos_1": references}
     similarities = pack.run("IDFSREncodeIdentity", analyzer=analyzer, references=photos)[1]
     fit = {"model": model, "identity": identity, "photos": photos}
-    fitted, curve, report = pack.run("IDFSRFitIdentity", **fit)
+    _, curve, report = pack.run("IDFSRFitIdentity", **fit)
     print(report)
     shown = torch.stack([torch.from_numpy(panel(each, 192)) / 255 for each in (done["crop"][0], done["restored"][0])])
     stranger = pack.run("IDFSRSamplePerson", person="anna")[2]
     both = torch.cat([shown, stranger])
+    other = pack.run("IDFSREncodeIdentity", analyzer=analyzer, references={"photos_1": stranger})[0]
     compared, told, picture = pack.run("IDFSRCompareIdentity", identity=identity, other=both, analyzer=analyzer)
     print(compared, told)
     faces = row(*(panel(each, 96) for each in references))
@@ -152,7 +153,7 @@ def people(pack: Pack, references: Tensor, done: dict[str, Any], model: Any, ana
         "encode-identity": panel(similarities[0], round(similarities.shape[1] * 0.75)),
         "fit-identity": panel(curve[0], round(curve.shape[1] * 0.75)),
         "save-identity": column(faces, strip(identity.vector, width=faces.shape[1])),
-        "load-identity": column(strip(identity.vector), strip(fitted.vector)),
+        "load-identity": column(strip(identity.vector), strip(other.vector)),
         "compare-identity": panel(picture[0], picture.shape[1]),
     }
 
