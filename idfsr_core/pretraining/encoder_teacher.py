@@ -39,8 +39,9 @@ class EdgeFaceTeacher:
 
     def embed(self, faces: Tensor) -> Tensor:
         """Aligned faces [B, 3, 112, 112] in 0..1 -> embeddings [B, 512], with gradients."""
-        self._seen = []
-        return self.encoder(faces)
+        embedding = self.encoder(faces)
+        self._seen = []  # they would keep the whole graph
+        return embedding
 
     def embed_aligned(self, faces: np.ndarray) -> np.ndarray:
         """[B, 112, 112, 3] uint8 RGB -> unit embeddings [B, 512] float32."""

@@ -62,6 +62,13 @@ def test_features_come_from_five_places_with_the_embedding(encoder):
     assert torch.allclose(said.features[4].mean((1, 2)), encoder(faces), atol=1e-6)
 
 
+def test_a_gradient_can_be_taken_through_it_and_leaves_nothing_behind(encoder):
+    teacher, faces = EdgeFaceTeacher(cast(EdgeFaceTorch, encoder)), torch.rand(2, 3, 112, 112, requires_grad=True)
+    (slope,) = torch.autograd.grad(teacher.embed(faces).sum(), faces)
+    assert float(slope.abs().sum()) > 0
+    assert len(teacher.answer(faces).features) == 5
+
+
 def test_it_answers_to_bytes_as_other_teachers_do(encoder):
     teacher = EdgeFaceTeacher(cast(EdgeFaceTorch, encoder))
     faces = np.random.default_rng(0).integers(0, 256, (3, 112, 112, 3), dtype=np.uint8)
