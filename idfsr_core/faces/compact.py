@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -32,7 +32,9 @@ SETTLED = 12.0  # pixels: height from which on the landmark network is as sure o
 MIN_FACE = 3.0  # pixels: the height that the pyramid still brings within the detector's range
 MAX_PIXELS = 3.2e6  # of the finest level of the pyramid
 FILLED = 8  # pixels: a picture no larger than this is nothing but a face, whatever the detector says
-LIKELY_FILLED = 24  # the same where the detector finds nothing
+LIKELY_FILLED = 24  # pixels: a picture no larger than this is likely to be; the detector has a say in it
+FAR = 0.7  # eye distances from the filling face to a find that cannot be the same face
+DOUBTFUL = 0.6  # score below which such a find is taken for a mistake
 SHARES = (0.5, 0.62, 0.75, 0.9)  # of a picture's side that the face may be tall: from a wide crop to a tight one
 
 
@@ -79,6 +81,15 @@ def _face(image: Tensor, found: Found, points: CropPoints, scores: Tensor, i: in
         keypoints=points.keypoints[i].cpu().numpy(),
         landmarks=points.landmarks[i].cpu().numpy(),
         image_size=(image.shape[-1], image.shape[-2]),
+    )
+
+
+def _between(a: Face, b: Face) -> Face:
+    """The mean of two faces, with the score of the first."""
+    assert a.landmarks is not None
+    assert b.landmarks is not None
+    return replace(
+        a, box=(a.box + b.box) / 2, keypoints=(a.keypoints + b.keypoints) / 2, landmarks=(a.landmarks + b.landmarks) / 2
     )
 
 
@@ -135,10 +146,10 @@ class CompactAnalyzer:
     def analyze(self, image: Tensor, threshold: float | None = None) -> list[Face]:
         """Every face with a score of at least ``threshold`` (0..1, default 0.3), best first.
 
-        A picture of at most FILLED pixels is taken to be filled by one face, whatever its score; so is one of at most
-        LIKELY_FILLED in which nothing is found. Somebody has cut it out around a face, and even a careless cut says
-        better where the face is than the detector can: with cuts off by a tenth of the face's width, eyes and mouth
-        are 0.30 eye distances off, with the detector's finds 0.40 (RESULTS.md; faces 3 pixels tall).
+        A picture of at most FILLED pixels is taken to be filled by one face, whatever its score. Somebody has cut it
+        out around a face, and even a careless cut says better where the face is than the detector can: with cuts off
+        by a tenth of the face's width, eyes and mouth are 0.30 eye distances off, with the detector's finds 0.40
+        (RESULTS.md; faces 3 pixels tall). In one of at most LIKELY_FILLED the detector and the cut are both heard.
         """
         threshold = THRESHOLD if threshold is None else threshold
         image = image.to(self.device, torch.float32)
@@ -147,7 +158,23 @@ class CompactAnalyzer:
             return self._filling(image)
         found = self.detect(image, CANDIDATE)
         faces = self._faces(image, found, threshold) if len(found.scores) else []
-        return faces or (self._filling(image) if side <= LIKELY_FILLED else [])
+        return self._reconciled(faces, self._filling(image)) if side <= LIKELY_FILLED else faces
+
+    @staticmethod
+    def _reconciled(faces: list[Face], filling: list[Face]) -> list[Face]:
+        """What a picture shows that a face is likely to fill, from the detector's finds and from :meth:`_filling`.
+
+        Where both mean one face, it lies in their middle, for each is off on its own, and it comes first. Where all
+        finds lie elsewhere and none is sure, they are collars or hands more often than faces.
+        """
+        if not faces or not filling:
+            return faces or filling
+        (whole,) = filling
+        away = [float(np.linalg.norm(face.keypoints.mean(0) - whole.keypoints.mean(0))) for face in faces]
+        nearest = int(np.argmin(away))
+        if away[nearest] <= FAR * whole.eye_distance:
+            return [_between(faces[nearest], whole), *faces[:nearest], *faces[nearest + 1 :]]
+        return faces if faces[0].score >= DOUBTFUL else filling
 
     def _faces(self, image: Tensor, found: Found, threshold: float) -> list[Face]:
         """The candidates that are faces, best first."""

@@ -190,3 +190,26 @@ def test_only_a_small_picture_without_finds_is_taken_for_a_face(analyzer, side, 
 
     analyzer.networks.detector = Blind()
     assert len(analyzer.analyze(torch.rand(1, 3, side, side))) == count
+
+
+def _small_picture(x: int, y: int) -> torch.Tensor:
+    """24x24 pixels with a red patch of 8 pixels for :class:`Oracle`, its first pixel at (x, y)."""
+    image = torch.zeros(1, 3, 24, 24)
+    image[:, 0, y : y + 8, x : x + 8] = 1.0
+    return image
+
+
+def test_in_a_small_picture_find_and_filling_face_meet_halfway(analyzer):
+    analyzer.networks.landmarks, analyzer.networks.detector = InTheMiddle(sure=0), Oracle()
+    (face,) = analyzer.analyze(_small_picture(10, 8))  # the patch is two pixels to the right of the middle
+    assert face.keypoints[:, 0].mean() == pytest.approx(12.5, abs=0.4)
+    assert face.score > 0.9
+    assert 9 < face.box[2] - face.box[0] < 16  # its width too: between the patch and a face that fills the picture
+
+
+@pytest.mark.parametrize(("bias", "middle"), [(0.0, 4.6), (-2.8, 11.5)], ids=["sure", "doubtful"])
+def test_a_find_at_the_edge_of_a_small_picture_must_be_sure(analyzer, bias, middle):
+    analyzer.networks.landmarks, analyzer.networks.detector = InTheMiddle(sure=0), Oracle()
+    analyzer.networks.calibration.copy_(torch.tensor([bias, 1.0, 0.0, 0.0]))
+    (face,) = analyzer.analyze(_small_picture(1, 8))
+    assert face.keypoints[:, 0].mean() == pytest.approx(middle, abs=0.7)
