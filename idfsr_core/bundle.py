@@ -27,7 +27,7 @@ from .runtime import Runtime
 
 if TYPE_CHECKING:
     from .diffusion.denoiser import Denoiser
-    from .diffusion.steering import Judge
+    from .diffusion.judge import Judge
     from .faces.compact import CompactAnalyzer
     from .identity.compact import CompactEncoder
 
@@ -118,7 +118,7 @@ class Bundle:
         """Who tells how much a restored face looks like the person; None where the file lacks encoder or analyzer."""
         if not {"encoder", "analyzer"} <= set(self.parts):
             return None
-        from .diffusion.steering import judge_by
+        from .diffusion.judge import judge_by
 
         return judge_by(self.encoder, self.analyzer)
 

@@ -19,7 +19,7 @@ from .steps import doubts_of_scale, lr_size, restore_crop
 
 if TYPE_CHECKING:
     from .diffusion.denoiser import Denoiser
-    from .diffusion.steering import Judge
+    from .diffusion.judge import Judge
     from .geometry import Alignment
 
 CHUNK = {"cpu": 4}

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from .diffusion.conditioning import Conditioning, downsample
+from .diffusion.judge import Judge
 from .diffusion.sampling import SamplingSettings, autocast, sample
 from .diffusion.schedule import noisy
 from .errors import ArgumentError
@@ -24,7 +25,7 @@ from .identity.embedding import IdentityEmbedding
 from .options import RestoreOptions
 from .references import FACE_SIZE, Reference, inner_crop
 from .runtime import Runtime
-from .steps import make_conditioning, make_mask, warp_references
+from .steps import judge_for, make_conditioning, make_mask, warp_references
 from .warping import keypoints_of
 
 if TYPE_CHECKING:
@@ -233,9 +234,13 @@ class _Fit:
         at_start = torch.rand(len(target), generator=self.generator) < self.settings.start_share
         time = torch.where(at_start, 1.0, time).to(target.device)
         noise = torch.randn(target.shape, generator=self.generator).to(target.device)
-        x = noisy(target, self.denoiser.start(cond), noise, self.denoiser.config.start_noise, time)
+        start = self.denoiser.start(cond)
+        x = noisy(target, start, noise, self.denoiser.config.start_noise, time)
+        slope = None
+        if self.denoiser.config.slope and (judge := self._judge(faces, chosen)):
+            slope = judge.slope((start + 1) / 2, cond.identity)  # of the vector as it is: no gradient of a gradient
         with autocast(target.device, self.runtime):
-            estimate = self.denoiser(x, time, cond).float()
+            estimate = self.denoiser(x, time, cond, slope).float()
             found = self.encoder.embed((estimate + 1) / 2, faces.keypoints[chosen]).vectors
         identity = 1 - (found.float() * faces.truth[chosen]).sum(1).mean()
         loss = (estimate - target).abs().mean() + self.settings.identity_weight * identity
@@ -253,12 +258,17 @@ class _Fit:
         quiet = replace(self.runtime, progress=Runtime().progress, cancelled=Runtime().cancelled)
         found, seen = [], []
         for faces in self.test:
-            restored = sample(self.denoiser, faces.cond.with_identity(vector), SamplingSettings(steps=1), quiet)
+            cond, judge = faces.cond.with_identity(vector), self._judge(faces)
+            restored = sample(self.denoiser, cond, SamplingSettings(steps=1), quiet, judge)
             embedding = self.encoder.embed(restored, faces.keypoints).vectors
             found.append(float((embedding * faces.truth).sum()))
             seen.append(restored)
         self.preview = torch.cat((*seen, self.test[0].target), -1)
         return float(np.mean(found))
+
+    def _judge(self, faces: _Faces, chosen: Tensor | slice = slice(None)) -> Judge | None:
+        """The encoder, and where these faces are, as the restoration would have it."""
+        return judge_for(self.start.photos, Judge(encoder=self.encoder, find=lambda _: faces.keypoints[chosen]))
 
     @torch.no_grad()
     def _prepare(self, used: list[Reference], target: Reference | None, scale: int) -> _Faces:

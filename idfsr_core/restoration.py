@@ -181,7 +181,7 @@ def restore_image(
     with clock.step("find, crop, warp"):
         ready = prepare_face(bundle, image, photos, known, options, analyzer, mask)
     with clock.step("diffusion"):
-        crop = restore_crop(bundle.denoiser, ready.cond, options, runtime, judge=judge_for(known, bundle.judge))
+        crop = restore_crop(bundle.denoiser, ready.cond, options, runtime, judge=judge_for(known.photos, bundle.judge))
     with clock.step("paste"):
         size = output_size(ready.alignment, options.enlarge)
         pasted = paste_crop(image, crop, ready.alignment, size, options.paste_feather)

@@ -28,10 +28,9 @@ from .warping import ReferenceChoice, WarpedReference, choose_reference, keypoin
 
 if TYPE_CHECKING:
     from .diffusion.denoiser import Denoiser
-    from .diffusion.steering import Judge
+    from .diffusion.judge import Judge
     from .faces.analyzer import FaceAnalyzer
     from .faces.face import Face
-    from .identity.embedding import IdentityEmbedding
     from .identity.likeness import Likeness
 
 LEAST_LR = 3  # pixels of the low-resolution face below which nothing is left to be consistent with
@@ -220,7 +219,7 @@ def restore_crop(
 
     Face i of a batch starts from the noise of ``options.seed + i``, with ``same_noise`` all of them from that of the
     seed. Without a ``judge`` (see ``Bundle.judge``), or where ``options.identity_guidance`` leaves the identity out,
-    nothing is steered.
+    the denoiser goes by the vector alone and nothing is steered.
     """
     options = options or RestoreOptions()
     settings = SamplingSettings(
@@ -233,16 +232,16 @@ def restore_crop(
         same_noise=same_noise,
     )
     with torch.inference_mode():
-        restored = sample(denoiser, cond, settings, runtime)
+        restored = sample(denoiser, cond, settings, runtime, judge)
     return steered(restored, cond, options, judge, runtime)
 
 
-def judge_for(identity: IdentityEmbedding, judge: Judge | None) -> Judge | None:
+def judge_for(photos: int, judge: Judge | None) -> Judge | None:
     """The judge, or None for the identity of one photo: it says no more than that photo shows already.
 
-    Steered towards a single photo's vector, faces are a little less like the person, not more (docs/RESULTS.md).
+    Led towards a single photo's vector, faces are a little less like the person, not more (docs/RESULTS.md).
     """
-    return judge if identity.photos > 1 else None
+    return judge if photos > 1 else None
 
 
 def steered(

@@ -172,7 +172,7 @@ class IDFSRRestoreFace(io.ComfyNode):
             size=denoiser.config.size,
         )
         options = RestoreOptions(**widgets)  # pyright: ignore[reportArgumentType]
-        runtime, judge = bridge.use(model, preview=True), judge_for(identity, model.bundle.judge)
+        runtime, judge = bridge.use(model, preview=True), judge_for(identity.photos, model.bundle.judge)
         shown = bridge.to_comfy(restore_faces(denoiser, faces, identity.vector, options, runtime, judge=judge))
         report = batch_text(describe(faces), "; ".join(notes))
         bridge.say(report)

@@ -198,6 +198,7 @@ def _denoiser(args: argparse.Namespace) -> int:
     # First of all: beside a CPU build of torch, torchvision imports only after EdgeFace's module has declared its
     # operators, and diffusers stumbles over a torchvision that does not import.
     loss = _identity_loss(args.identity_weights)
+    from ..bundle import load_bundle
     from ..pretraining.batches import BatchMaker
     from ..pretraining.export import export_bundle
     from ..pretraining.loop import PretrainSettings, pretrain
@@ -214,12 +215,13 @@ def _denoiser(args: argparse.Namespace) -> int:
     )
     processes = _processes()
     with processes.local_main_process_first():  # the others find its cache
-        library, aims, dim = _prepared(args, recipe, loss, str(processes.device))
+        bundle = load_bundle(args.bundle, str(processes.device))
+        library, aims = _prepared(args, recipe, loss, bundle)
     for reason in library.left_out if processes.is_main_process else ():
         print(f"photos left out: {reason}", flush=True)
-    config = replace(recipe.denoiser, identity_dim=dim)
+    config = replace(recipe.denoiser, identity_dim=bundle.encoder.dim)
     maker = BatchMaker(library, replace(recipe.batches, size=config.size), args.seed, aims)
-    pretrain(config, maker, settings, loss)
+    pretrain(config, maker, settings, loss, bundle.judge)
     if processes.is_main_process:
         path = export_bundle(settings.output / "denoiser.safetensors", [settings.output])
         print(f"{path}: trained on {len(library)} photos of {len(library.names)} people")
@@ -236,19 +238,16 @@ def _processes() -> PartialState:
 
 
 def _prepared(
-    args: argparse.Namespace, recipe: Recipe, loss: EncoderLoss | None, device: str
-) -> tuple[FaceLibrary, np.ndarray | None, int]:
-    """The photos with all that networks say of them, the aims of the identity loss, and the length of the vector."""
-    from ..bundle import load_bundle
-
+    args: argparse.Namespace, recipe: Recipe, loss: EncoderLoss | None, bundle: Bundle
+) -> tuple[FaceLibrary, np.ndarray | None]:
+    """The photos with all that networks say of them, and the aims of the identity loss."""
     cache = Path(args.cache) if args.cache else Path(args.output) / "cache"
-    bundle = load_bundle(args.bundle, device)
     found = library_of(args.data, bundle, recipe.denoiser.size, cache)
     library = annotated(found, bundle, cache)
     aims = None
     if loss:
-        aims = library.embedded(loss.to(device).embed, label=f"loss {loss.encoder.hash}", cache=cache)
-    return library, aims, bundle.encoder.dim
+        aims = library.embedded(loss.to(bundle.device).embed, label=f"loss {loss.encoder.hash}", cache=cache)
+    return library, aims
 
 
 def annotated(library: FaceLibrary, bundle: Bundle, cache: Path) -> FaceLibrary:

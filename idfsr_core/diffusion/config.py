@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, fields
+from typing import Any
 
 from ..errors import ArgumentError, FileFormatError
 
@@ -45,6 +46,9 @@ class DenoiserConfig:
     start_noise: float = 0.2
     """Standard deviation of the noise at time 1, pictures being in -1..1. Must be 1 for ``start="noise"``."""
 
+    slope: bool = True
+    """Whether the denoiser sees how the identity encoder would have the picture changed (see ``Judge.slope``)."""
+
     def __post_init__(self) -> None:
         object.__setattr__(self, "channels", tuple(self.channels))
         object.__setattr__(self, "attention", tuple(self.attention))
@@ -56,6 +60,8 @@ class DenoiserConfig:
             raise ArgumentError("DenoiserConfig.start", self.start, f"use one of {', '.join(STARTS)}")
         if self.start == "noise" and self.start_noise != 1:
             raise ArgumentError("DenoiserConfig.start_noise", self.start_noise, "use 1 when sampling starts from noise")
+        if self.slope and self.start == "noise":
+            raise ArgumentError("DenoiserConfig.slope", True, "use it where sampling starts from a face")
         if not 0 <= self.start_noise <= 1:
             raise ArgumentError("DenoiserConfig.start_noise", self.start_noise, "use a value from 0 to 1")
         if len(self.attention) != len(self.channels):
@@ -79,4 +85,5 @@ class DenoiserConfig:
         unknown = sorted(set(values) - {field.name for field in fields(cls)})
         if unknown:
             raise FileFormatError("denoiser configuration", f"unknown keys {unknown}", "update this package")
-        return cls(**values)
+        before: dict[str, Any] = {"slope": False}  # files from before it was thought of do not name it
+        return cls(**(before | values))

@@ -102,11 +102,14 @@ class Denoiser(nn.Module):
         self.identity_maps = nn.Linear(config.identity_dim, config.identity_maps * _MAP_SIDE**2)
         self.token_kind = nn.Parameter(torch.randn(3, config.token_dim) * 0.02)
         self.no_photo = nn.Parameter(torch.randn(config.token_dim) * 0.02)
+        slope = 3 if config.slope else 0
         self.unet = _make_unet(
-            config, in_channels=17 * cells + config.photo_channels + config.identity_maps, out_channels=8 * cells
+            config,
+            in_channels=(17 + slope) * cells + config.photo_channels + config.identity_maps,
+            out_channels=8 * cells,
         )
         self.head = nn.Sequential(
-            nn.Conv2d(8 + 3 + 3 + 3 + 1, 24, 3, padding=1), nn.SiLU(), nn.Conv2d(24, 3, 3, padding=1)
+            nn.Conv2d(8 + 3 + 3 + 3 + 1 + slope, 24, 3, padding=1), nn.SiLU(), nn.Conv2d(24, 3, 3, padding=1)
         )
         # The first estimate is the start picture itself: the untrained model already gives a recognisable face.
         nn.init.zeros_(self.head[2].weight)  # pyright: ignore[reportArgumentType]
@@ -118,17 +121,20 @@ class Denoiser(nn.Module):
             return torch.zeros_like(cond.style)
         return composite(cond) * 2 - 1
 
-    def forward(self, x: Tensor, time: Tensor, cond: Conditioning) -> Tensor:
+    def forward(self, x: Tensor, time: Tensor, cond: Conditioning, slope: Tensor | None = None) -> Tensor:
         """Estimate the clean face.
 
         Args:
             x: noisy face [B, 3, S, S], -1..1 and beyond.
             time: [B], 1 at the start of sampling and 0 at the clean picture.
             cond: the conditions.
+            slope: [B, 3, S, S], ``Judge.slope`` of the start picture or of the last estimate, for a configuration that
+                has it; None or zeros: nobody could say.
 
         Returns:
             [B, 3, S, S], about -1..1.
         """
+        slopes = [] if not self.config.slope else [torch.zeros_like(x) if slope is None else slope]
         base = self.start(cond)
         lr = cond.upsampled * 2 - 1
         if self.config.start == "noise":
@@ -136,11 +142,11 @@ class Denoiser(nn.Module):
         picked, picked_detail = self.reference_picker(cond)
         tokens, vector = self._read(cond)
         style = (cond.style * 2 - 1) * cond.style_coverage
-        pictures = torch.cat([x, base, lr, style, picked_detail * 2, cond.mask, cond.style_coverage], 1)
+        pictures = torch.cat([x, base, lr, style, picked_detail * 2, cond.mask, cond.style_coverage, *slopes], 1)
         grid = torch.cat([F.pixel_unshuffle(pictures, self.config.patch), picked, self._maps(cond, picked)], 1)
         out = self.unet(grid, time * 1000, tokens, class_labels=vector).sample
         fine = _without_grid(F.pixel_shuffle(out, self.config.patch), self.config.patch)
-        return base + self.head(torch.cat([fine, x - base, base, picked_detail * 2, cond.mask], 1)).float()
+        return base + self.head(torch.cat([fine, x - base, base, picked_detail * 2, cond.mask, *slopes], 1)).float()
 
     def _maps(self, cond: Conditioning, like: Tensor) -> Tensor:
         """What the identity vector draws, [B, identity_maps, ...] of the size of ``like``."""

@@ -13,7 +13,13 @@ if TYPE_CHECKING:
 
 
 def guided_estimate(
-    denoiser: Denoiser, x: Tensor, time: Tensor, cond: Conditioning, style_guidance: float, identity_guidance: float
+    denoiser: Denoiser,
+    x: Tensor,
+    time: Tensor,
+    cond: Conditioning,
+    style_guidance: float,
+    identity_guidance: float,
+    slope: Tensor | None = None,
 ) -> Tensor:
     """The estimate of the clean face under two guidance scales, as in InstructPix2Pix (arXiv 2211.09800, eq. 3).
 
@@ -26,8 +32,9 @@ def guided_estimate(
         cond: the conditions.
         style_guidance: 0 leaves the style photo out, 1 is plain, above 1 exaggerates.
         identity_guidance: the same for the identity vector and the reference photos.
+        slope: see :meth:`Denoiser.forward`; part of the identity.
     """
-    full = denoiser(x, time, cond)
+    full = denoiser(x, time, cond, slope)
     if style_guidance == 1 and identity_guidance == 1:
         return full
     anonymous = cond.without_identity()

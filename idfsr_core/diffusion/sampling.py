@@ -17,6 +17,7 @@ from .schedule import SCHEDULERS, make_scheduler, velocity
 
 if TYPE_CHECKING:
     from .denoiser import Denoiser
+    from .judge import Judge
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,7 +52,11 @@ class SamplingSettings:
 
 
 def sample(
-    denoiser: Denoiser, cond: Conditioning, settings: SamplingSettings | None = None, runtime: Runtime | None = None
+    denoiser: Denoiser,
+    cond: Conditioning,
+    settings: SamplingSettings | None = None,
+    runtime: Runtime | None = None,
+    judge: Judge | None = None,
 ) -> Tensor:
     """Restore a batch of faces.
 
@@ -60,6 +65,7 @@ def sample(
         cond: conditions of B faces.
         settings: see :class:`SamplingSettings`.
         runtime: precision, progress (with a preview), cancelling; checked before each step.
+        judge: tells a denoiser that wants to know how each picture on the way would be more like the person.
 
     Returns:
         [B, 3, S, S], float32, 0..1.
@@ -75,14 +81,18 @@ def sample(
         value = f"{size}x{size} pixels, but the model works at {denoiser.config.size}x{denoiser.config.size}"
         raise ArgumentError("face", value, "cut it out at the model's size, or use a model of the face's size")
     scheduler = make_scheduler(settings.scheduler, settings.steps)
-    x = denoiser.start(cond) + denoiser.config.start_noise * starting_noise(cond, settings.seed, settings.same_noise)
-    estimate = x
+    estimate = denoiser.start(cond)
+    x = estimate + denoiser.config.start_noise * starting_noise(cond, settings.seed, settings.same_noise)
+    asked = judge if denoiser.config.slope and settings.identity_guidance else None
     times = [float(time) / scheduler.config.num_train_timesteps for time in scheduler.timesteps]
     for index, (timestep, time) in enumerate(zip(scheduler.timesteps, times, strict=True)):
         runtime.check()
+        slope = asked.slope(((estimate + 1) / 2).clamp(0, 1), cond.identity) if asked else None
         with autocast(x.device, runtime):
             now = torch.full((x.shape[0],), time, device=x.device)
-            estimate = guided_estimate(denoiser, x, now, cond, settings.style_guidance, settings.identity_guidance)
+            estimate = guided_estimate(
+                denoiser, x, now, cond, settings.style_guidance, settings.identity_guidance, slope
+            )
         estimate = _consistent(estimate.float(), cond, settings.consistency)
         x = scheduler.step(velocity(x, estimate, time), timestep, x, return_dict=False)[0]
         runtime.progress(index + 1, settings.steps, ((estimate + 1) / 2).clamp(0, 1))

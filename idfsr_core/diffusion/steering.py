@@ -9,46 +9,19 @@ steps please this one encoder and nobody else (docs/RESULTS.md, "Steering"). All
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
-
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from ..geometry import ffhq_template
 from ..gradients import differentiable
 from ..identity.aligning import jittered_keypoints
 from ..runtime import Runtime
-
-if TYPE_CHECKING:
-    from ..faces.compact import CompactAnalyzer
-    from ..identity.encoders import IdentityEncoder
+from .judge import CHUNK, Judge
 
 CELLS = 32  # of the grid along the crop's side, whatever its size: a quarter of the pixels at 128
 STEP = 0.0015  # root mean square of the change per step over a face's cells, pictures being 0..1
 MOST = 3.0  # times that: largest change of one cell per step
 JITTER = 1.5  # pixels of 128 by which the alignment is off at each step, so that no one alignment is pleased
-CHUNK = 8  # faces at once: bounds the memory of the gradients
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Judge:
-    """Who tells how much a restored face looks like the person: a differentiable encoder that knows where faces are."""
-
-    encoder: IdentityEncoder
-    find: Callable[[Tensor], Tensor]  # faces [B, 3, S, S] in 0..1 -> their five keypoints [B, 5, 2] in pixels
-
-
-def judge_by(encoder: IdentityEncoder, analyzer: CompactAnalyzer) -> Judge:
-    """A judge who sees a restored crop's face where it is drawn, wherever the landmarks of the LR face were."""
-
-    def find(faces: Tensor) -> Tensor:
-        usual = ffhq_template(faces.shape[-1]).float().expand(len(faces), -1, -1)
-        return analyzer.crop_points(faces, usual).keypoints
-
-    return Judge(encoder=encoder, find=find)
 
 
 def steer(

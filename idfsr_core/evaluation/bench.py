@@ -28,7 +28,7 @@ from ..warping import keypoints_of, warp_reference
 
 if TYPE_CHECKING:
     from ..diffusion.denoiser import Denoiser
-    from ..diffusion.steering import Judge
+    from ..diffusion.judge import Judge
     from ..identity.encoders import IdentityEncoder
 
 BENCH_FORMAT = "idfsr-bench"

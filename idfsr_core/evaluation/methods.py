@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import torch
@@ -13,14 +13,15 @@ from ..diffusion.composite import composite
 from ..diffusion.conditioning import Conditioning
 from ..diffusion.sampling import SamplingSettings, sample
 from ..errors import ArgumentError
+from ..options import RestoreOptions
 from ..runtime import Runtime
-from ..steps import steered
+from ..steps import judge_for, steered
 from .protocol import EvaluationSettings
 from .situations import Known, Situation
 
 if TYPE_CHECKING:
     from ..diffusion.denoiser import Denoiser
-    from ..diffusion.steering import Judge
+    from ..diffusion.judge import Judge
     from ..faces.analyzer import FaceAnalyzer
 
 Conditions = Callable[[Situation], Conditioning]
@@ -34,7 +35,7 @@ class Toolbox:
     runtime: Runtime
     denoiser: Denoiser | None
     analyzer: FaceAnalyzer | None  # None only where all landmarks are true ones
-    judge: Judge | None = None  # by whom our results are steered
+    judge: Judge | None = None  # what our denoiser and the steering go by
     paper: Denoiser | None = None
     known: dict[str, list[Known]] = field(default_factory=dict)  # by kind of landmarks, in the order of the cases
     paper_known: dict[str, list[Known]] = field(default_factory=dict)  # the same by the paper form's own encoder
@@ -100,8 +101,7 @@ def _pooled(situations: Sequence[Situation], tools: Toolbox) -> list[Tensor]:
 
 
 def _one_reference(situations: Sequence[Situation], tools: Toolbox) -> list[Tensor]:
-    # Nothing is steered, as ever with one photo (steps.judge_for).
-    return _diffuse(tools.condition_alone, situations, tools, tools.denoiser, tools.settings.options.steps)
+    return _ours(tools.condition_alone, situations, tools, photos=1)
 
 
 def _fitted(situations: Sequence[Situation], tools: Toolbox) -> list[Tensor]:
@@ -130,8 +130,12 @@ def _no_identity(situations: Sequence[Situation], tools: Toolbox) -> list[Tensor
     return _ours(lambda situation: tools.condition(situation).without_identity(), situations, tools)
 
 
-def _ours(conditions: Conditions, situations: Sequence[Situation], tools: Toolbox) -> list[Tensor]:
-    return _diffuse(conditions, situations, tools, tools.denoiser, tools.settings.options.steps, tools.judge)
+def _ours(
+    conditions: Conditions, situations: Sequence[Situation], tools: Toolbox, photos: int | None = None
+) -> list[Tensor]:
+    """Restored as for a user, from the conditions and an identity of so many photos (None: of all)."""
+    judge = judge_for(photos or tools.settings.references, tools.judge)
+    return _diffuse(conditions, situations, tools, tools.denoiser, tools.settings.options, judge)
 
 
 def _paper(situations: Sequence[Situation], tools: Toolbox) -> list[Tensor]:
@@ -139,7 +143,8 @@ def _paper(situations: Sequence[Situation], tools: Toolbox) -> list[Tensor]:
         known = tools.paper_known[situation.landmarks][situation.subject.case.number]
         return tools.condition(situation).with_identity(known.identity.vector)
 
-    return _diffuse(paper, situations, tools, tools.paper, tools.settings.paper_steps)
+    options = replace(tools.settings.options, steps=tools.settings.paper_steps)
+    return _diffuse(paper, situations, tools, tools.paper, options, None)
 
 
 def _diffuse(
@@ -147,8 +152,8 @@ def _diffuse(
     situations: Sequence[Situation],
     tools: Toolbox,
     denoiser: Denoiser | None,
-    steps: int,
-    judge: Judge | None = None,
+    options: RestoreOptions,
+    judge: Judge | None,
 ) -> list[Tensor]:
     """Restore in batches of faces with LR pixels of one size; every face keeps its place."""
     assert denoiser is not None
@@ -160,17 +165,16 @@ def _diffuse(
             batch = places[start : start + tools.settings.batch]
             cond = join([made[place] for place in batch]).to(tools.runtime.device)
             with torch.inference_mode():
-                out = sample(denoiser, cond, _sampling(tools, steps, situations[batch[0]]), tools.runtime)
-            out = steered(out, cond, tools.settings.options, judge, tools.runtime)
+                out = sample(denoiser, cond, _sampling(tools, options, situations[batch[0]]), tools.runtime, judge)
+            out = steered(out, cond, options, judge, tools.runtime)
             crops.update(zip(batch, out.cpu().split(1), strict=True))
     return [situation.to_truth(crops[place]) for place, situation in enumerate(situations)]
 
 
-def _sampling(tools: Toolbox, steps: int, first: Situation) -> SamplingSettings:
+def _sampling(tools: Toolbox, options: RestoreOptions, first: Situation) -> SamplingSettings:
     """The options' sampling; the noise of a face depends on the seed and on the number of the batch's first case."""
-    options = tools.settings.options
     return SamplingSettings(
-        steps=steps,
+        steps=options.steps,
         style_guidance=options.style_guidance,
         identity_guidance=options.identity_guidance,
         consistency=options.consistency,

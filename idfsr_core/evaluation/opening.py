@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..bundle import Bundle
-from ..diffusion.steering import Judge, judge_by
+from ..diffusion.judge import Judge, judge_by
 from ..errors import ArgumentError, MissingPackageError
 from ..faces.compact import CompactAnalyzer
 from ..fitting import FittingSettings
@@ -164,7 +164,7 @@ def open_study(
         runtime=runtime,
         denoiser=bundle.denoiser if "denoiser" in bundle.parts else None,
         analyzer=analyzer,
-        judge=_judge(encoder, analyzer) if settings.references > 1 else None,  # see steps.judge_for
+        judge=_judge(encoder, analyzer),
         paper=paper.denoiser if paper else None,
         known=_known(material, subjects, settings, encoder, analyzer),
     )
@@ -192,7 +192,7 @@ def open_study(
 
 
 def _judge(encoder: IdentityEncoder, analyzer: FaceAnalyzer | None) -> Judge | None:
-    """Who steers our results; None where a gradient cannot be taken through these two."""
+    """Who judges our results; None where a gradient cannot be taken through these two."""
     if isinstance(encoder, CompactEncoder) and isinstance(analyzer, CompactAnalyzer):
         return judge_by(encoder, analyzer)
     return None

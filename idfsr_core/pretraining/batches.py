@@ -58,6 +58,7 @@ class Batch:
     target: Tensor  # [B, 3, S, S] 0..1
     keypoints: Tensor  # [B, 5, 2] true keypoints in the crop, for identity losses
     exact: bool  # the LR pixels are free of noise: a result has to agree with them
+    several: Tensor  # [B] bool: the identity vector is that of several photos; one of one photo leads nobody
     aim: Tensor | None = None  # [B, D] the identity vector as the loss's encoder sees it; zero where there is none
 
 
@@ -121,7 +122,9 @@ class BatchMaker:
             identity=_pooled(self.embeddings, drawn),
         )  # fmt: skip
         aim = None if self.aims is None else _pooled(self.aims, drawn)
-        return Batch(cond=cond, target=target, keypoints=keypoints, exact=kind != "blind", aim=aim)
+        several = torch.tensor([len(item["identity"]) > 1 for item in drawn])
+        exact = kind != "blind"
+        return Batch(cond=cond, target=target, keypoints=keypoints, exact=exact, several=several, aim=aim)
 
     def _draw(self, rng: np.random.Generator) -> dict:
         """Which photos one face is made of."""

@@ -20,6 +20,7 @@ from torch import Tensor
 from ..diffusion.conditioning import Conditioning
 from ..diffusion.config import DenoiserConfig
 from ..diffusion.denoiser import Denoiser
+from ..diffusion.judge import Judge
 from ..diffusion.sampling import SamplingSettings, sample
 from ..diffusion.schedule import noisy
 from ..errors import ArgumentError
@@ -78,7 +79,11 @@ class _Steps(torch.utils.data.IterableDataset):
 
 
 def pretrain(
-    config: DenoiserConfig, maker: BatchMaker, settings: PretrainSettings, encoder: EncoderLoss | None = None
+    config: DenoiserConfig,
+    maker: BatchMaker,
+    settings: PretrainSettings,
+    encoder: EncoderLoss | None = None,
+    judge: Judge | None = None,
 ) -> dict[str, Tensor]:
     """Train, or continue the newest checkpoint of ``settings.output``; returns the averaged weights.
 
@@ -87,6 +92,8 @@ def pretrain(
         maker: draws the batches.
         settings: how long, how fast, where to.
         encoder: for the identity and feature terms; None trains by pixels alone. It is moved to the device.
+        judge: on the device; made the library's embeddings, and gives the slopes of a denoiser that sees them. None:
+            there are none, and it learns to go without.
 
     Raises:
         ArgumentError: the checkpoint is of another configuration, or not all processes see it.
@@ -119,7 +126,7 @@ def pretrain(
     began = time.monotonic()
     log = _Log(settings.output / "log.csv", accelerator.is_main_process, first)
     for step, batch in enumerate(loader, first):
-        terms = _train_step(accelerator, model, optimizer, batch, settings, encoder, step)
+        terms = _train_step(accelerator, model, optimizer, batch, settings, encoder, judge, step)
         _average(ema, accelerator.unwrap_model(model), min(settings.ema_decay, (1 + step) / (10 + step)))
         log.write(step + 1, terms, maker.settings.batch * accelerator.num_processes, batch.cond.scale)
         late = settings.minutes is not None and _any(accelerator, time.monotonic() - began > settings.minutes * 60)
@@ -129,7 +136,7 @@ def pretrain(
             info["processes"] = accelerator.num_processes
             save_checkpoint(settings.output, step + 1, accelerator.unwrap_model(model), ema, optimizer, info)
         if accelerator.is_main_process and (last or (step + 1) % settings.sheet_every == 0):
-            _draw_sheet(config, ema, maker, settings.output / f"sheet-{step + 1:07d}.png", accelerator.device)
+            _draw_sheet(config, ema, maker, settings.output / f"sheet-{step + 1:07d}.png", accelerator.device, judge)
         if last:
             break
     accelerator.wait_for_everyone()  # nobody leaves before the checkpoint is there
@@ -150,9 +157,17 @@ def _any(accelerator, flag: bool) -> bool:
 
 
 def _train_step(
-    accelerator, model, optimizer, batch: Batch, settings: PretrainSettings, encoder: EncoderLoss | None, step: int
+    accelerator,
+    model,
+    optimizer,
+    batch: Batch,
+    settings: PretrainSettings,
+    encoder: EncoderLoss | None,
+    judge: Judge | None,
+    step: int,
 ) -> dict[str, float]:
     denoiser = accelerator.unwrap_model(model)
+    config = denoiser.config
     cond, device = batch.cond.to(accelerator.device), accelerator.device
     target, keypoints = batch.target.to(device) * 2 - 1, batch.keypoints.to(device)
     generator = torch.Generator().manual_seed(hash((settings.seed, step, accelerator.process_index)) % 2**62)
@@ -160,8 +175,9 @@ def _train_step(
     time_ = torch.where(torch.rand(len(target), generator=generator) < settings.start_share, 1.0, time_).to(device)
     noise = torch.randn(target.shape, generator=generator).to(device)
     with accelerator.autocast():
-        x = _on_its_own_path(denoiser, cond, noise, time_)
-        estimate = model(x, time_, cond).float()
+        known = cond.identity * batch.several.to(device)[:, None]  # one photo leads nobody, see steps.judge_for
+        x, slope = _on_its_own_path(denoiser, cond, noise, time_, judge if config.slope else None, known)
+        estimate = model(x, time_, cond, slope).float()
         lr = cond.lr * 2 - 1 if batch.exact else None
         aim = None if batch.aim is None else batch.aim.to(device)
         terms = reconstruction_loss(estimate, target, keypoints, lr, settings.losses, encoder, generator, aim)
@@ -177,20 +193,29 @@ def _train_step(
 
 
 @torch.no_grad()
-def _on_its_own_path(denoiser: Denoiser, cond: Conditioning, noise: Tensor, time: Tensor) -> Tensor:
-    """The pictures of these times on the way from the start to the network's own first estimate.
+def _on_its_own_path(
+    denoiser: Denoiser, cond: Conditioning, noise: Tensor, time: Tensor, judge: Judge | None, identity: Tensor
+) -> tuple[Tensor, Tensor | None]:
+    """The pictures of these times on the way from the start to the network's own first estimate, and their slopes.
+
+    Slopes are those towards ``identity``.
 
     The usual way leads to the true face, and from a start with little noise it gives the face away: the network learns
     to amplify fine detail that is not there when it samples. On its own way it learns what sampling asks of it: to
-    better its last estimate (a roll-out of one step, as in PuLID, arXiv 2404.16022).
+    better its last estimate (a roll-out of one step, as in PuLID, arXiv 2404.16022). The slope, too, is that of the
+    last estimate.
     """
     start, start_noise = denoiser.start(cond), denoiser.config.start_noise
     x = noisy(start, start, noise, start_noise, torch.ones_like(time))
+    slope = None if judge is None else judge.slope((start + 1) / 2, identity)
     later = time < 1
     if later.any():
-        first = denoiser(x[later], torch.ones_like(time[later]), cond.select(later)).float()
+        seen = None if slope is None else slope[later]
+        first = denoiser(x[later], torch.ones_like(time[later]), cond.select(later), seen).float()
         x[later] = noisy(first, start[later], noise[later], start_noise, time[later])
-    return x
+        if judge is not None and slope is not None:
+            slope[later] = judge.slope(((first + 1) / 2).clamp(0, 1), identity[later])
+    return x, slope
 
 
 def _average(ema: dict[str, Tensor], model: torch.nn.Module, decay: float) -> None:
@@ -235,7 +260,12 @@ class _Log:
 
 
 def _draw_sheet(
-    config: DenoiserConfig, ema: dict[str, Tensor], maker: BatchMaker, path: Path, device: torch.device
+    config: DenoiserConfig,
+    ema: dict[str, Tensor],
+    maker: BatchMaker,
+    path: Path,
+    device: torch.device,
+    judge: Judge | None,
 ) -> None:
     """Eight faces of a fixed batch, restored in four steps by the averaged weights."""
     denoiser = Denoiser(config)
@@ -245,5 +275,5 @@ def _draw_sheet(
     cond: Conditioning = batch.cond.select(slice(0, 8))
     with torch.no_grad():
         runtime = Runtime(device=str(device))
-        restored = sample(denoiser.eval(), cond.to(device), SamplingSettings(steps=4), runtime).cpu()
+        restored = sample(denoiser.eval(), cond.to(device), SamplingSettings(steps=4), runtime, judge).cpu()
     write_sheet(path, cond, restored, batch.target[:8])

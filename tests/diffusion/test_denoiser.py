@@ -54,8 +54,19 @@ def test_every_condition_changes_the_estimate(name):
     assert not torch.allclose(estimate(tiny_denoiser(), cond), estimate(tiny_denoiser(), other), atol=1e-4)
 
 
+def test_the_slope_changes_the_estimate_only_where_it_is_wanted():
+    cond, slope = random_conditioning(), torch.randn(2, 3, 32, 32)
+    x, time = torch.randn(2, 3, 32, 32), torch.ones(2)
+    with torch.no_grad():
+        for wanted in (True, False):
+            denoiser = tiny_denoiser(slope=wanted)
+            without = denoiser(x, time, cond)
+            assert torch.equal(denoiser(x, time, cond, torch.zeros_like(slope)), without)
+            assert torch.allclose(denoiser(x, time, cond, slope), without, atol=1e-4) != wanted
+
+
 def test_from_noise_the_masked_face_is_not_seen():
-    denoiser = tiny_denoiser(start="noise", start_noise=1.0)
+    denoiser = tiny_denoiser(start="noise", start_noise=1.0, slope=False)
     # without references: what the picker compares with the LR pixels is not part of the paper's form
     cond = replace(random_conditioning(places=0), mask=torch.ones(2, 1, 32, 32))
     other = replace(cond, lr=torch.rand_like(cond.lr))

@@ -9,12 +9,14 @@ from idfsr_core.diffusion.composite import composite, make_consistent
 from idfsr_core.diffusion.config import DenoiserConfig
 from idfsr_core.diffusion.denoiser import Denoiser
 from idfsr_core.diffusion.guidance import guided_estimate
+from idfsr_core.diffusion.judge import Judge
 from idfsr_core.diffusion.sampling import SamplingSettings, sample, starting_noise
 from idfsr_core.diffusion.schedule import SCHEDULERS, make_scheduler, noisy, velocity
 from idfsr_core.errors import ArgumentError, Cancelled
 from idfsr_core.runtime import Runtime
 
 from .faces import TINY, random_conditioning, tiny_denoiser
+from .judges import linear_judge
 
 
 @pytest.mark.parametrize("name", SCHEDULERS)
@@ -49,6 +51,29 @@ def test_one_seed_gives_one_face_and_another_seed_another():
         other = sample(denoiser, cond, SamplingSettings(steps=2, seed=4))
     assert torch.equal(first, again)
     assert not torch.allclose(first, other, atol=1e-3)
+
+
+def test_the_judge_is_asked_about_the_start_and_then_about_each_estimate():
+    cond, asked = random_conditioning(), []
+    cond = replace(cond, identity=cond.identity[:, :6])
+    denoiser = tiny_denoiser(identity_dim=6)
+
+    class Watched(Judge):
+        def slope(self, faces, identity):
+            asked.append(faces)
+            return super().slope(faces, identity)
+
+    plain = linear_judge()
+    judge = Watched(encoder=plain.encoder, find=plain.find)
+    with torch.inference_mode():
+        judged = sample(denoiser, cond, SamplingSettings(steps=2), judge=judge)
+        unjudged = sample(denoiser, cond, SamplingSettings(steps=2))
+        sample(tiny_denoiser(identity_dim=6, slope=False), cond, judge=judge)
+        sample(denoiser, cond, SamplingSettings(identity_guidance=0), judge=judge)
+    assert len(asked) == 2
+    assert torch.allclose(asked[0], composite(cond), atol=1e-6)
+    assert not torch.allclose(asked[1], asked[0], atol=1e-3)
+    assert not torch.allclose(judged, unjudged, atol=1e-3)
 
 
 def test_a_face_of_a_batch_has_the_noise_it_would_have_alone():

@@ -4,39 +4,20 @@ from __future__ import annotations
 
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
-from idfsr_core.diffusion.steering import CELLS, STEP, Judge, judge_by, steer
+from idfsr_core.diffusion.judge import Judge
+from idfsr_core.diffusion.steering import CELLS, STEP, steer
 from idfsr_core.errors import Cancelled
-from idfsr_core.geometry import ffhq_template
-from idfsr_core.identity.encoders import Embedded
 from idfsr_core.runtime import Runtime
 
-SIZE = 64
-
-
-class _Encoder:
-    """A fixed linear look at the picture; differentiable, and sees every place."""
-
-    name, hash, dim = "linear", "0", 6
-
-    def __init__(self) -> None:
-        self.network = nn.Linear(3 * 16 * 16, self.dim)
-        with torch.random.fork_rng():
-            torch.manual_seed(0)
-            self.network.reset_parameters()
-
-    def embed(self, image: Tensor, keypoints: Tensor) -> Embedded:
-        seen = self.network(F.adaptive_avg_pool2d(image, 16).flatten(1) - 0.5)
-        return Embedded(
-            vectors=F.normalize(seen + 1e-3 * keypoints.mean((1, 2))[:, None]), quality=seen.new_ones(len(seen))
-        )
+from .judges import SIZE, linear_judge
 
 
 @pytest.fixture
 def judge() -> Judge:
-    return Judge(encoder=_Encoder(), find=lambda faces: ffhq_template(SIZE).float().expand(len(faces), -1, -1))
+    return linear_judge()
 
 
 def _faces(count: int = 3) -> tuple[Tensor, Tensor, Tensor]:
@@ -114,15 +95,3 @@ def test_it_can_be_cancelled(judge):
     asked = iter([False, True])
     with pytest.raises(Cancelled):
         steer(*_faces(), judge, 5, Runtime(cancelled=lambda: next(asked)))
-
-
-def test_the_bundles_judge_sees_the_face_where_it_is_drawn():
-    class Analyzer:
-        def crop_points(self, faces: Tensor, rough: Tensor):
-            self.rough = rough
-            return type("Points", (), {"keypoints": rough + 2})()
-
-    analyzer = Analyzer()
-    found = judge_by(_Encoder(), analyzer).find(torch.rand(2, 3, SIZE, SIZE))  # pyright: ignore[reportArgumentType]
-    assert torch.allclose(found, ffhq_template(SIZE).float() + 2)
-    assert analyzer.rough.shape == (2, 5, 2)

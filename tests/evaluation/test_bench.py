@@ -5,7 +5,7 @@ import time
 import pytest
 import torch
 
-from idfsr_core.diffusion.steering import judge_by
+from idfsr_core.diffusion.judge import judge_by
 from idfsr_core.errors import ArgumentError
 from idfsr_core.evaluation import bench
 from idfsr_core.evaluation.bench import BenchSettings, Ratio

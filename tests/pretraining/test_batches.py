@@ -35,6 +35,14 @@ def test_shapes_and_ranges():
         assert torch.allclose(batch.cond.identity.norm(dim=1), torch.ones(8), atol=1e-5)
 
 
+def test_the_batch_says_whose_vector_is_that_of_several_photos():
+    assert not maker(identity_truth=1.0).make(0).several.any()
+    assert not maker(identity_none=1.0).make(0).several.any()
+    several = torch.cat([maker(identity_truth=0.0).make(step).several for step in range(4)])
+    assert several.any()  # each person has two photos beside the target, of which one or both are pooled
+    assert not several.all()
+
+
 def test_the_true_keypoints_follow_the_crop():
     """The eyes of the drawn faces are discs: the keypoints must lie on them, mirrored and jittered or not."""
     library = drawn_library()

@@ -10,11 +10,13 @@ import pytest
 import torch
 
 from idfsr_core.diffusion.config import DenoiserConfig
+from idfsr_core.diffusion.judge import Judge
 from idfsr_core.errors import ArgumentError, FileFormatError
 from idfsr_core.pretraining.batches import Batch, BatchMaker, BatchSettings
 from idfsr_core.pretraining.checkpoint import latest_checkpoint
 from idfsr_core.pretraining.loop import PretrainSettings, _any, _check_start, pretrain
 from tests.diffusion.faces import TINY
+from tests.diffusion.judges import linear_judge
 
 from .library import drawn_library
 
@@ -34,9 +36,9 @@ def settings(folder: Path, steps: int, **changes) -> PretrainSettings:
     return PretrainSettings(output=folder, steps=steps, **(plain | changes))
 
 
-def run(folder: Path, steps: int, batch: int = 2, **changes) -> dict[str, torch.Tensor]:
+def run(folder: Path, steps: int, batch: int = 2, judge: Judge | None = None, **changes) -> dict[str, torch.Tensor]:
     maker = BatchMaker(drawn_library(), BatchSettings(size=64, batch=batch, scales={8: 1.0}))
-    return pretrain(CONFIG, maker, settings(folder, steps, **changes))
+    return pretrain(CONFIG, maker, settings(folder, steps, **changes), judge=judge)
 
 
 def losses(folder: Path) -> list[float]:
@@ -63,6 +65,23 @@ def test_the_loss_curve_is_the_golden_one(tmp_path, request):
         GOLDEN.write_text(json.dumps(found) + "\n")
     # other processors round otherwise, and twelve steps carry that along
     assert found == pytest.approx(json.loads(GOLDEN.read_text()), rel=0.02)
+
+
+def test_the_slopes_that_the_denoiser_learns_from_are_those_of_start_and_first_estimate(tmp_path):
+    plain, asked = linear_judge(CONFIG.identity_dim), []
+
+    class Watched(Judge):
+        def slope(self, faces, identity):
+            asked.append(len(faces))
+            return super().slope(faces, identity)
+
+    judge = Watched(encoder=plain.encoder, find=plain.find)
+    with_slopes = run(tmp_path / "with", 2, batch=4, judge=judge, start_share=0.5, sheet_every=9)
+    without = run(tmp_path / "without", 2, batch=4, start_share=0.5)
+    assert asked[:2] == [4, sum(asked[1:2])]
+    assert 0 < asked[1] < 4
+    first = next(name for name in without if name.endswith("conv_in.weight"))
+    assert not torch.equal(with_slopes[first], without[first])
 
 
 class OneBatch(BatchMaker):
