@@ -50,7 +50,7 @@ class RestoreOptions:
         ArgumentError: a value out of its range, named with the range.
     """
 
-    steps: int = 1
+    steps: int = 2
     """Denoising steps, 1 to 1000."""
     steering: int = 5
     """Small steps, 0 to 100, by which the result is moved towards the identity as the encoder sees it; 0 = none."""

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 class SamplingSettings:
     """Everything that shapes the sampling of one face."""
 
-    steps: int = 1  # forwards of the denoiser (times up to 3 with guidance), 1..1000
+    steps: int = 2  # forwards of the denoiser (times up to 3 with guidance), 1..1000
     style_guidance: float = 1.0  # 0..10; 1 is plain, other values cost one more forward a step
     identity_guidance: float = 1.0  # 0..10; the same
     consistency: float = 0.2  # 0..1, pull to the LR pixels at every step
