@@ -49,13 +49,13 @@ class Judge:
             return result
         with differentiable(getattr(self.encoder, "network", None)):
             # Clones: what was made in inference mode takes part in no gradient.
-            parts = (each[known].detach().clone().split(CHUNK) for each in (faces, identity))
+            points = self.find(faces.detach().clone()).to(faces)
+            parts = (each[known].detach().clone().split(CHUNK) for each in (faces, points, identity))
             slopes = torch.cat([self._slope(*part) for part in zip(*parts, strict=True)])
         result[known] = slopes
         return result
 
-    def _slope(self, faces: Tensor, identity: Tensor) -> Tensor:
-        keypoints = self.find(faces).detach().clone().to(faces)
+    def _slope(self, faces: Tensor, keypoints: Tensor, identity: Tensor) -> Tensor:
         seen = faces.requires_grad_(True)
         vectors = self.encoder.embed(seen, keypoints).vectors.float()
         (slope,) = torch.autograd.grad((vectors * F.normalize(identity.float())).sum(), seen)

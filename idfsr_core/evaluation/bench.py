@@ -108,7 +108,10 @@ def synchroniser(device: str) -> Callable[[], None]:
 
 
 def bench_restore(denoiser: Denoiser, settings: BenchSettings, runtime: Runtime) -> Ratio:
-    """Restoring a crop against the same number of bare forwards of the denoiser."""
+    """Restoring a crop against the same number of bare forwards of the denoiser.
+
+    Without a judge: what looking at the encoder costs is seen by :func:`bench_steer`.
+    """
     cond = random_condition(denoiser, settings.batch, runtime)
     options = RestoreOptions(steps=settings.steps)
     x = torch.randn_like(cond.style)

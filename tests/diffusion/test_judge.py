@@ -53,6 +53,14 @@ def test_without_identity_there_is_no_slope(judge):
     assert not judge.slope(faces, torch.zeros_like(identity)).any()
 
 
+def test_faces_may_be_found_by_what_was_known_of_them_before(judge):
+    faces, identity = _faces(11)
+    identity[2] = 0
+    known = judge.find(faces)
+    told = Judge(encoder=judge.encoder, find=lambda _: known)
+    assert torch.equal(told.slope(faces, identity), judge.slope(faces, identity))
+
+
 def test_a_face_is_judged_alike_alone_and_among_others_in_any_mode(judge):
     faces, identity = _faces(11)
     together = judge.slope(faces, identity)
