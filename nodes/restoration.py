@@ -73,7 +73,10 @@ class IDFSRRestoreFace(io.ComfyNode):
                     default=_USUAL.steps,
                     min=1,
                     max=1000,
-                    tooltip="Denoising steps, 1 to 1000. The shipped model wants 2: the second corrects the first; more cost time and change little.",
+                    tooltip=(
+                        "Denoising steps, 1 to 1000. The shipped model wants 2: the second corrects the first; "
+                        "more cost time and change little."
+                    ),
                 ),
                 io.Int.Input(
                     "seed",
