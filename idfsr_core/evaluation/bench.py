@@ -210,16 +210,24 @@ class _Turns:
 
 
 def bare_step(denoiser: Denoiser, encoder: IdentityEncoder, runtime: Runtime) -> Callable[[], object]:
-    """One forward and backward of denoiser and encoder to the identity vector, and nothing else."""
+    """One forward and backward of denoiser and encoder to the identity vector, and nothing else.
+
+    Where the denoiser sees slopes, those of the encoder to the faces, too.
+    """
     denoiser.requires_grad_(False)
     cond = random_condition(denoiser, _FIT_BATCH, runtime, places=3)
     x, now = torch.randn_like(cond.style), torch.ones(_FIT_BATCH, device=runtime.device)
     keypoints = keypoints_of(schematic_face()[None]).expand(_FIT_BATCH, -1, -1).to(runtime.device)
     vector = cond.identity[0].clone().requires_grad_(True)
 
+    picture = cond.style.clone().requires_grad_(True)
+
     def step() -> None:
+        slope = None
+        if denoiser.config.slope:
+            (slope,) = torch.autograd.grad(encoder.embed(picture, keypoints).vectors.sum(), picture)
         with autocast(x.device, runtime):
-            estimate = denoiser(x, now, cond.with_identity(vector)).float()
+            estimate = denoiser(x, now, cond.with_identity(vector), slope).float()
             found = encoder.embed((estimate + 1) / 2, keypoints).vectors
         (estimate.abs().mean() - found.float().mean()).backward()
 
