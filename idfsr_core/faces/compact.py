@@ -165,7 +165,7 @@ class CompactAnalyzer:
         """What a picture shows that a face is likely to fill, from the detector's finds and from :meth:`_filling`.
 
         Where both mean one face, it lies in their middle, for each is off on its own, and it comes first. Where all
-        finds lie elsewhere and none is sure, they are collars or hands more often than faces.
+        finds lie elsewhere and none is sure, the cut is believed.
         """
         if not faces or not filling:
             return faces or filling

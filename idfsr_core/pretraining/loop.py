@@ -114,6 +114,7 @@ def pretrain(
         if info["config"] != _plain(config.to_dict()):
             raise ArgumentError("configuration", f"not that of {newest}", "choose another output folder")
     _check_start(accelerator, first)
+    judge = judge if config.slope else None
     if encoder is not None:
         encoder.to(accelerator.device)
     model, optimizer = accelerator.prepare(raw, optimizer)
@@ -167,7 +168,6 @@ def _train_step(
     step: int,
 ) -> dict[str, float]:
     denoiser = accelerator.unwrap_model(model)
-    config = denoiser.config
     cond, device = batch.cond.to(accelerator.device), accelerator.device
     target, keypoints = batch.target.to(device) * 2 - 1, batch.keypoints.to(device)
     generator = torch.Generator().manual_seed(hash((settings.seed, step, accelerator.process_index)) % 2**62)
@@ -176,7 +176,7 @@ def _train_step(
     noise = torch.randn(target.shape, generator=generator).to(device)
     with accelerator.autocast():
         known = cond.identity * batch.several.to(device)[:, None]  # one photo leads nobody, see steps.judge_for
-        x, slope = _on_its_own_path(denoiser, cond, noise, time_, judge if config.slope else None, known)
+        x, slope = _on_its_own_path(denoiser, cond, noise, time_, judge, known)
         estimate = model(x, time_, cond, slope).float()
         lr = cond.lr * 2 - 1 if batch.exact else None
         aim = None if batch.aim is None else batch.aim.to(device)
