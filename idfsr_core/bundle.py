@@ -273,9 +273,8 @@ def _build_denoiser(config: dict[str, Any]) -> nn.Module:
 
 def _build_analyzer(config: dict[str, Any]) -> nn.Module:
     from .faces.compact import AnalyzerNetworks
-    from .faces.networks import DetectorConfig, LandmarkConfig
 
-    return AnalyzerNetworks(DetectorConfig(**config["detector"]), LandmarkConfig(**config["landmarks"]))
+    return AnalyzerNetworks.of(config)
 
 
 def _build_encoder(config: dict[str, Any]) -> nn.Module:

@@ -9,8 +9,9 @@ import numpy as np
 from torch import Tensor
 
 from .errors import AmbiguousFaceError, FaceNotFoundError
-from .faces.compact import FILLED, CompactAnalyzer
+from .faces.compact import CompactAnalyzer
 from .faces.face import Face
+from .faces.filling import FILLED
 from .faces.points import five_from_dense
 from .faces.selection import check_box, left_to_right, select_face
 from .identity.embedding import IdentityEmbedding

@@ -47,7 +47,8 @@ def networks(seed: int = 0, size: int = 128) -> dict[str, torch.nn.Module]:
     """All parts of a bundle, random but the same for one seed; faces of ``size`` pixels."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        analyzer = AnalyzerNetworks(DetectorConfig(widths=(4, 8, 8, 8)), LandmarkConfig(crop=32, widths=(4, 8, 8, 8)))
+        points = LandmarkConfig(crop=32, widths=(4, 8, 8, 8))
+        analyzer = AnalyzerNetworks(DetectorConfig(widths=(4, 8, 8, 8)), points, points)
         denoiser = Denoiser(replace(DENOISER, size=size))
         with torch.no_grad():  # layers that start at zero would make every result the same
             for parameter in denoiser.parameters():

@@ -1,9 +1,9 @@
-"""The analyzer that ships with the package: two small networks for faces of 3 to 64 pixels, and large ones too."""
+"""The analyzer that ships with the package: small networks for faces of 3 to 64 pixels, and large ones too."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -12,8 +12,6 @@ from torch import Tensor, nn
 from ..errors import ArgumentError, FileFormatError
 from ..runtime import Runtime
 from .cropping import (
-    BOX_HEIGHT,
-    BOX_WIDTH,
     box_from_keypoints,
     crop_from_box,
     crop_from_keypoints,
@@ -23,33 +21,45 @@ from .cropping import (
 )
 from .decoding import Found, decode, join, pyramid, suppress, to_photo
 from .face import Face
+from .filling import FILLED, LIKELY_FILLED, middle_square, reconciled, share, shows_something
 from .networks import Detector, DetectorConfig, LandmarkConfig, LandmarkNet
-from .points import KEYPOINTS, LANDMARKS
+from .points import KEYPOINTS
 
 THRESHOLD = 0.3
 CANDIDATE = 0.2  # score of the detector alone from which on the second network has a look
 SETTLED = 12.0  # pixels: height from which on the landmark network is as sure of a face as it gets
 MIN_FACE = 3.0  # pixels: the height that the pyramid still brings within the detector's range
 MAX_PIXELS = 3.2e6  # of the finest level of the pyramid
-FILLED = 8  # pixels: a picture no larger than this is nothing but a face, whatever the detector says
-LIKELY_FILLED = 24  # pixels: a picture no larger than this is likely to be; the detector has a say in it
-FAR = 0.7  # eye distances from the filling face to a find that cannot be the same face
-DOUBTFUL = 0.6  # score below which such a find is taken for a mistake
-SHARES = (0.5, 0.62, 0.75, 0.9)  # of a picture's side that the face may be tall: from a wide crop to a tight one
 
 
 class AnalyzerNetworks(nn.Module):
-    """Both networks as one module, so that they are saved, moved and loaded together."""
+    """All networks as one module, so that they are saved, moved and loaded together.
 
-    def __init__(self, detector: DetectorConfig, landmarks: LandmarkConfig) -> None:
+    Args:
+        detector: finds faces in a picture.
+        landmarks: reads the points of a face around which a crop was laid.
+        filling: reads those of a face that fills a tiny picture; None leaves tiny pictures to the detector.
+    """
+
+    def __init__(
+        self, detector: DetectorConfig, landmarks: LandmarkConfig, filling: LandmarkConfig | None = None
+    ) -> None:
         super().__init__()
         self.detector = Detector(detector)
         self.landmarks = LandmarkNet(landmarks)
+        self.filling = LandmarkNet(filling) if filling else None
         self.calibration: Tensor
         self.register_buffer("calibration", torch.tensor([0.0, 1.0, 0.0, 0.0]))  # weights of :func:`evidence`
 
+    @classmethod
+    def of(cls, config: Mapping) -> AnalyzerNetworks:
+        """Networks with random weights in the shapes that :meth:`config` told."""
+        filling = LandmarkConfig(**config["filling"]) if "filling" in config else None
+        return cls(DetectorConfig(**config["detector"]), LandmarkConfig(**config["landmarks"]), filling)
+
     def config(self) -> dict:
-        return {"detector": self.detector.config.to_dict(), "landmarks": self.landmarks.config.to_dict()}
+        told = {"detector": self.detector.config.to_dict(), "landmarks": self.landmarks.config.to_dict()}
+        return told | ({"filling": self.filling.config.to_dict()} if self.filling else {})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,20 +94,11 @@ def _face(image: Tensor, found: Found, points: CropPoints, scores: Tensor, i: in
     )
 
 
-def _between(a: Face, b: Face) -> Face:
-    """The mean of two faces, with the score of the first."""
-    assert a.landmarks is not None
-    assert b.landmarks is not None
-    return replace(
-        a, box=(a.box + b.box) / 2, keypoints=(a.keypoints + b.keypoints) / 2, landmarks=(a.landmarks + b.landmarks) / 2
-    )
-
-
 class CompactAnalyzer:
     """Finds faces with a pyramid of pictures, then their points with a second network on a crop of each.
 
     Args:
-        networks: both networks; they are switched to evaluation and to ``runtime``'s device.
+        networks: all networks; they are switched to evaluation and to ``runtime``'s device.
         min_face: height in pixels of the smallest face to look for; less costs more time.
         max_pixels: a bound on the finest picture of the pyramid, hence on time and memory.
     """
@@ -132,7 +133,7 @@ class CompactAnalyzer:
             FileFormatError: the two do not fit each other.
         """
         try:
-            networks = AnalyzerNetworks(DetectorConfig(**config["detector"]), LandmarkConfig(**config["landmarks"]))
+            networks = AnalyzerNetworks.of(config)
             wide = {name: value.float() if value.is_floating_point() else value for name, value in state.items()}
             networks.load_state_dict(wide)
         except (KeyError, TypeError, RuntimeError) as error:
@@ -147,34 +148,18 @@ class CompactAnalyzer:
         """Every face with a score of at least ``threshold`` (0..1, default 0.3), best first.
 
         A picture of at most FILLED pixels is taken to be filled by one face, whatever its score. Somebody has cut it
-        out around a face, and even a careless cut says better where the face is than the detector can: with cuts off
-        by a tenth of the face's width, eyes and mouth are 0.30 eye distances off, with the detector's finds 0.40
-        (RESULTS.md; faces 3 pixels tall). In one of at most LIKELY_FILLED the detector and the cut are both heard.
+        out around a face, and even a careless cut says better where the face is than the detector can (RESULTS.md,
+        "Pictures that are nothing but a face"). In one of at most LIKELY_FILLED both are heard.
         """
         threshold = THRESHOLD if threshold is None else threshold
         image = image.to(self.device, torch.float32)
         side = max(image.shape[-2:])
-        if side <= FILLED:
-            return self._filling(image)
+        filling = self._filling(image) if side <= LIKELY_FILLED else []
+        if filling and side <= FILLED:
+            return filling
         found = self.detect(image, CANDIDATE)
         faces = self._faces(image, found, threshold) if len(found.scores) else []
-        return self._reconciled(faces, self._filling(image)) if side <= LIKELY_FILLED else faces
-
-    @staticmethod
-    def _reconciled(faces: list[Face], filling: list[Face]) -> list[Face]:
-        """What a picture shows that a face is likely to fill, from the detector's finds and from :meth:`_filling`.
-
-        Where both mean one face, it lies in their middle, for each is off on its own, and it comes first. Where all
-        finds lie elsewhere and none is sure, the cut is believed.
-        """
-        if not faces or not filling:
-            return faces or filling
-        (whole,) = filling
-        away = [float(np.linalg.norm(face.keypoints.mean(0) - whole.keypoints.mean(0))) for face in faces]
-        nearest = int(np.argmin(away))
-        if away[nearest] <= FAR * whole.eye_distance:
-            return [_between(faces[nearest], whole), *faces[:nearest], *faces[nearest + 1 :]]
-        return faces if faces[0].score >= DOUBTFUL else filling
+        return reconciled(faces, filling, share(image))
 
     def _faces(self, image: Tensor, found: Found, threshold: float) -> list[Face]:
         """The candidates that are faces, best first."""
@@ -187,22 +172,16 @@ class CompactAnalyzer:
         """The chance [N] that each candidate is a face."""
         return (evidence(found, points) @ self.networks.calibration).sigmoid()
 
+    @torch.no_grad()
     def _filling(self, image: Tensor) -> list[Face]:
         """The face that fills a tiny picture; none where it is too thin for one, or of one colour.
 
-        How much of it is not known, so several sizes are tried; each counts by how sure of itself the landmark network
-        is there (inverse variance). The detector is not asked: it speaks neither for nor against.
+        The detector is not asked: it speaks neither for nor against.
         """
-        height, width = image.shape[-2:]
-        if min(height, width) < MIN_FACE or (image.amax() - image.amin()) * 255 < 1:
+        net = self.networks.filling
+        if net is None or min(image.shape[-2:]) < MIN_FACE or not shows_something(image):
             return []
-        tall = image.new_tensor(SHARES)[:, None] * min(width, height)
-        middle = image.new_tensor([width - 1, height - 1]) / 2
-        half = torch.cat([tall * BOX_WIDTH / BOX_HEIGHT, tall], 1) / 2
-        seen = self.crop_points(image, torch.cat([middle - half, middle + half], 1))
-        trust = (seen.spread / face_unit(seen.keypoints).clamp_min(1e-6)) ** -2
-        mean = lambda values: (values * (trust / trust.sum()).view(-1, *[1] * (values.ndim - 1))).sum(0, keepdim=True)
-        points = CropPoints(keypoints=mean(seen.keypoints), landmarks=mean(seen.landmarks), spread=mean(seen.spread))
+        points = _read(net, image, middle_square(image))
         undecided = image.new_full((1,), 0.5)
         found = Found(scores=undecided, boxes=box_from_keypoints(points.keypoints), keypoints=points.keypoints)
         return [_face(image, found, points, self._scores(found, points), 0)]
@@ -241,14 +220,17 @@ class CompactAnalyzer:
         images = images.to(self.device, torch.float32)
         rough = rough.to(self.device, torch.float32)
         crop = crop_from_box(rough) if rough.ndim == 2 else crop_from_keypoints(rough)
-        net = self.networks.landmarks
-        points, spread = rough.new_zeros(len(rough), KEYPOINTS + LANDMARKS, 2), rough.new_zeros(len(rough), 1)
-        for turn in range(max(1, passes)):
-            if turn:
-                crop = crop_from_keypoints(points[:, :KEYPOINTS])
-            pixels = sample_crops(images, crop, net.config.crop).contiguous(memory_format=torch.channels_last)
-            inside, spread = net(pixels)
-            points = to_picture(inside, crop)
-        # The mean of a two-dimensional Laplace distribution's distance is twice its scale.
-        error = 2 * spread[:, KEYPOINTS:].exp().mean(1) * crop[:, 2]
-        return CropPoints(keypoints=points[:, :KEYPOINTS], landmarks=points[:, KEYPOINTS:], spread=error)
+        points = _read(self.networks.landmarks, images, crop)
+        for _ in range(1, passes):
+            points = _read(self.networks.landmarks, images, crop_from_keypoints(points.keypoints))
+        return points
+
+
+def _read(net: LandmarkNet, images: Tensor, crop: Tensor) -> CropPoints:
+    """The points of the face in each crop [B, 5] of pictures [B, 3, H, W] or of one picture, in its pixels."""
+    pixels = sample_crops(images, crop, net.config.crop).contiguous(memory_format=torch.channels_last)
+    inside, spread = net(pixels)
+    points = to_picture(inside, crop)
+    # The mean of a two-dimensional Laplace distribution's distance is twice its scale.
+    error = 2 * spread[:, KEYPOINTS:].exp().mean(1) * crop[:, 2]
+    return CropPoints(keypoints=points[:, :KEYPOINTS], landmarks=points[:, KEYPOINTS:], spread=error)

@@ -1,4 +1,4 @@
-"""The two small networks of the compact analyzer: a face detector and a landmark regressor.
+"""The small networks of the compact analyzer: a face detector, and a landmark regressor in two sizes.
 
 Both are plain convolutions, so that they run on any device and are cheap on one processor core.
 """

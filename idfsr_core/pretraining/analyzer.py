@@ -1,4 +1,4 @@
-"""Train the compact analyzer: landmark network, then detector, on degraded copies of photos whose faces are known."""
+"""Train the compact analyzer's networks, one after another, on degraded copies of photos whose faces are known."""
 
 from __future__ import annotations
 
@@ -26,12 +26,14 @@ from ..images import atomic_path, read_image, to_uint8
 from ..runtime import Runtime
 from .analyzer_calibration import calibrate, calibration_cases
 from .analyzer_data import FacePhotos, landmark_batch
+from .analyzer_filling import filling_batch
 from .analyzer_loop import LoopSettings, run_loop
 from .analyzer_losses import detector_loss, landmark_loss
 from .analyzer_scenes import ScenePhotos, scene_batch
 from .data import FaceLibrary, read_archive
 
 WORST_TEACHER = 0.25  # a photo goes when dense and five-point model differ by more than this part of the face's unit
+FILLING = LandmarkConfig(crop=32, widths=(24, 40, 56, 72), hidden=112)  # sees a few pixels, enlarged
 DOUBT = 0.25  # a detector's score from which on there may be a further face
 
 
@@ -46,8 +48,10 @@ class AnalyzerSettings:
     pack: Path | None = None  # insightface pack that looks for further, unlisted faces
     split: str = "train"
     landmark_steps: int = 2000
+    filling_steps: int = 6000
     detector_steps: int = 3000
     landmark_batch: int = 128
+    filling_batch: int = 128
     detector_batch: int = 32
     canvas: int = 160  # side of the detector's training pictures
     calibration_cases: int = 240  # pictures from which the score is calibrated
@@ -55,28 +59,33 @@ class AnalyzerSettings:
     autocast: bool = True  # bfloat16 where it pays
     save_every: int = 200
     landmark: LandmarkConfig = field(default_factory=LandmarkConfig)
+    filling: LandmarkConfig = FILLING
     detector: DetectorConfig = field(default_factory=DetectorConfig)
 
     def __post_init__(self) -> None:
-        for name in ("landmark_batch", "detector_batch"):
+        for name in ("landmark_batch", "filling_batch", "detector_batch"):
             if getattr(self, name) < 1:
                 raise ArgumentError(f"AnalyzerSettings.{name}", getattr(self, name), "use one picture or more")
 
 
 def train_analyzer(settings: AnalyzerSettings, runtime: Runtime | None = None) -> CompactAnalyzer:
-    """Train both networks, going on where an earlier run stopped; writes ``output/analyzer.safetensors``."""
+    """Train all networks, going on where an earlier run stopped; writes ``output/analyzer.safetensors``."""
     runtime = runtime or Runtime()
     faces = load_faces(settings)
     torch.manual_seed(settings.seed)
     landmarks = LandmarkNet(settings.landmark)
+    filling = LandmarkNet(settings.filling)
     detector = Detector(settings.detector)
     run_loop(landmarks, landmark_task(faces, settings), settings.output / "landmarks.safetensors",
              _loop(settings, settings.landmark_steps), runtime)  # fmt: skip
+    run_loop(filling, filling_task(faces, settings), settings.output / "filling.safetensors",
+             _loop(settings, settings.filling_steps), runtime)  # fmt: skip
     scenes = load_scenes(settings)
     run_loop(detector, detector_task(scenes, faces, settings), settings.output / "detector.safetensors",
              _loop(settings, settings.detector_steps), runtime)  # fmt: skip
-    networks = AnalyzerNetworks(settings.detector, settings.landmark)
+    networks = AnalyzerNetworks(settings.detector, settings.landmark, settings.filling)
     networks.landmarks.load_state_dict(landmarks.state_dict())
+    networks.filling = filling
     networks.detector.load_state_dict(detector.state_dict())
     analyzer = CompactAnalyzer(networks, runtime)
     calibrate(analyzer, calibration_cases(scenes, faces, settings.calibration_cases, settings.seed))
@@ -99,6 +108,17 @@ def landmark_task(faces: FacePhotos, settings: AnalyzerSettings):
     return loss
 
 
+def filling_task(faces: FacePhotos, settings: AnalyzerSettings):
+    """The loss of one step of the network for tiny pictures, as the loop wants it."""
+    groups = max(1, settings.filling_batch // 16)
+
+    def loss(model: nn.Module, generator: torch.Generator) -> dict[str, Tensor]:
+        batch = filling_batch(faces, settings.filling.crop, settings.filling_batch, groups, generator)
+        return landmark_loss(model, batch, settings.autocast)
+
+    return loss
+
+
 def detector_task(scenes: ScenePhotos, faces: FacePhotos, settings: AnalyzerSettings):
     """The loss of one step of the detector, as the loop wants it."""
     groups = max(1, settings.detector_batch // 4)
@@ -111,7 +131,7 @@ def detector_task(scenes: ScenePhotos, faces: FacePhotos, settings: AnalyzerSett
 
 
 def save_analyzer(path: Path, networks: nn.Module) -> None:
-    """Both networks in half precision with their configuration, in one safetensors file."""
+    """All networks in half precision with their configuration, in one safetensors file."""
     if not isinstance(networks, AnalyzerNetworks):
         raise ArgumentError("networks", type(networks).__name__, "give AnalyzerNetworks")
     half = lambda value: value.half() if value.is_floating_point() else value

@@ -1,4 +1,4 @@
-"""Turn what both networks say of a candidate into the chance that it is a face.
+"""Turn what detector and landmark network say of a candidate into the chance that it is a face.
 
 The detector alone takes many a texture of a few pixels for a face. The landmark network, which has seen faces only,
 is unsure of its points there: its own expected error tells faces from textures. A logistic regression weighs both.

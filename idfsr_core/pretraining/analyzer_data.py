@@ -61,7 +61,7 @@ def _group(photos: FacePhotos, size: int, count: int, generator: torch.Generator
     points = torch.from_numpy(photos.points(pick)).float()
     images, points, mirrored = mirror(images, points, generator)
     side = images.shape[-1]
-    height = _log_uniform(2.5, 90.0, generator)  # of the face, in pixels of the picture to be
+    height = log_uniform(2.5, 90.0, generator)  # of the face, in pixels of the picture to be
     face = BOX_TO_UNIT * face_unit(points[:, :KEYPOINTS]).mean().item()
     small = int(min(max(round(side * height / face), 6), 192))
     low, points = shrink(images, points, small, generator)
@@ -89,11 +89,11 @@ def mirror(images: Tensor, points: Tensor, generator: torch.Generator) -> tuple[
 def shrink(images: Tensor, points: Tensor, small: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
     """Turn, zoom and shift each picture a little, then bring it to ``small`` pixels a side by averaging."""
     count, side = len(images), images.shape[-1]
-    angle = _normal(count, 0.22, generator) + torch.where(
-        torch.rand(count, generator=generator) < 0.15, _uniform(count, -0.8, 0.8, generator), torch.zeros(count)
+    angle = normal(count, 0.22, generator) + torch.where(
+        torch.rand(count, generator=generator) < 0.15, uniform(count, -0.8, 0.8, generator), torch.zeros(count)
     )
-    zoom = torch.exp(_normal(count, 0.10, generator))
-    middle = torch.full((count, 2), (side - 1) / 2) + _normal((count, 2), 0.03 * side, generator)
+    zoom = torch.exp(normal(count, 0.10, generator))
+    middle = torch.full((count, 2), (side - 1) / 2) + normal((count, 2), 0.03 * side, generator)
     crop = torch.cat([middle, (side * zoom)[:, None], angle.cos()[:, None], angle.sin()[:, None]], 1)
     fine = small * max(1, round(112 / small))
     large = sample_crops(images, crop, fine, "bilinear")
@@ -105,13 +105,13 @@ def spoil(images: Tensor, generator: torch.Generator) -> Tensor:
     """Blur, light, noise and JPEG, of one random strength for the whole group [B, 3, H, W]."""
     coin = torch.rand(6, generator=generator).tolist()
     if coin[0] < 0.4:
-        images = blur(images, _log_uniform(0.3, 1.6, generator))
-    images = _relight(images, generator)
+        images = blur(images, log_uniform(0.3, 1.6, generator))
+    images = relight(images, generator)
     if coin[1] < 0.5:
-        strength = _log_uniform(0.004, 0.06, generator)
+        strength = log_uniform(0.004, 0.06, generator)
         images = images + strength * torch.randn(images.shape, generator=generator)
     images = images.clamp(0, 1)
-    return jpeg(images, int(_uniform(1, 30, 96, generator))) if coin[2] < 0.6 else images
+    return jpeg(images, int(uniform(1, 30, 96, generator))) if coin[2] < 0.6 else images
 
 
 def blur(images: Tensor, sigma: float) -> Tensor:
@@ -124,11 +124,11 @@ def blur(images: Tensor, sigma: float) -> Tensor:
     return F.conv2d(F.pad(images, (0, 0, radius, radius), mode="replicate"), kernel.transpose(2, 3), groups=3)
 
 
-def _relight(images: Tensor, generator: torch.Generator) -> Tensor:
+def relight(images: Tensor, generator: torch.Generator) -> Tensor:
     count = len(images)
-    gain = torch.exp(_normal((count, 3, 1, 1), 0.08, generator) + _normal((count, 1, 1, 1), 0.2, generator))
-    shift = _normal((count, 1, 1, 1), 0.06, generator)
-    gamma = torch.exp(_normal((count, 1, 1, 1), 0.2, generator))
+    gain = torch.exp(normal((count, 3, 1, 1), 0.08, generator) + normal((count, 1, 1, 1), 0.2, generator))
+    shift = normal((count, 1, 1, 1), 0.06, generator)
+    gamma = torch.exp(normal((count, 1, 1, 1), 0.2, generator))
     grey = (torch.rand(count, 1, 1, 1, generator=generator) < 0.1).float()
     images = images + grey * (images.mean(1, keepdim=True) - images)
     return ((images.clamp(1e-4, 1) ** gamma - 0.5) * gain + 0.5 + shift).clamp(0, 1)
@@ -152,9 +152,9 @@ def _rough_crop(keypoints: Tensor, generator: torch.Generator) -> Tensor:
     loose = crop_from_box(box)
     tight = crop_from_keypoints(keypoints)
     second = torch.rand(count, 1, generator=generator) < 0.5
-    shift = _normal((count, 2), 1.0, generator) * torch.where(second, 0.03, 0.09) * span
-    zoom = torch.exp(_normal((count, 1), 1.0, generator) * torch.where(second, 0.04, 0.13))
-    tip = _normal(count, 0.06, generator)
+    shift = normal((count, 2), 1.0, generator) * torch.where(second, 0.03, 0.09) * span
+    zoom = torch.exp(normal((count, 1), 1.0, generator) * torch.where(second, 0.04, 0.13))
+    tip = normal(count, 0.06, generator)
     direction = torch.stack(
         [tight[:, 3] * tip.cos() - tight[:, 4] * tip.sin(), tight[:, 3] * tip.sin() + tight[:, 4] * tip.cos()], 1
     )
@@ -162,13 +162,13 @@ def _rough_crop(keypoints: Tensor, generator: torch.Generator) -> Tensor:
     return torch.cat([place[:, :2] + shift, place[:, 2:3] * zoom, torch.where(second, direction, loose[:, 3:])], 1)
 
 
-def _uniform(count: int, low: float, high: float, generator: torch.Generator) -> Tensor:
+def uniform(count: int, low: float, high: float, generator: torch.Generator) -> Tensor:
     return low + (high - low) * torch.rand(count, generator=generator)
 
 
-def _normal(shape: int | tuple[int, ...], sigma: float, generator: torch.Generator) -> Tensor:
+def normal(shape: int | tuple[int, ...], sigma: float, generator: torch.Generator) -> Tensor:
     return sigma * torch.randn(shape if isinstance(shape, tuple) else (shape,), generator=generator)
 
 
-def _log_uniform(low: float, high: float, generator: torch.Generator) -> float:
-    return math.exp(_uniform(1, math.log(low), math.log(high), generator).item())
+def log_uniform(low: float, high: float, generator: torch.Generator) -> float:
+    return math.exp(uniform(1, math.log(low), math.log(high), generator).item())

@@ -1,4 +1,4 @@
-"""What the two networks of the compact analyzer minimise."""
+"""What the networks of the compact analyzer minimise."""
 
 from __future__ import annotations
 

@@ -1,5 +1,7 @@
 """The compact analyzer as a whole, with tiny untrained networks and with a detector that is told the answer."""
 
+import json
+
 import numpy as np
 import pytest
 import torch
@@ -13,6 +15,9 @@ from idfsr_core.faces.decoding import STRIDE, encode
 from idfsr_core.faces.networks import DetectorConfig, LandmarkConfig
 
 KEYPOINTS = torch.tensor([[60.0, 40.0], [76.0, 41.0], [68.0, 50.0], [62.0, 57.0], [75.0, 58.0]])
+
+
+TINY = LandmarkConfig(crop=16, widths=(4, 6, 8, 8), hidden=8)
 
 
 @pytest.fixture
@@ -114,6 +119,15 @@ def test_state_round_trip_in_half_precision(analyzer):
     torch.testing.assert_close(after.spread, before.spread, atol=0.05, rtol=0.05)
 
 
+def test_state_with_the_network_for_tiny_pictures(analyzer):
+    networks = AnalyzerNetworks(analyzer.networks.detector.config, analyzer.networks.landmarks.config, TINY)
+    state, config = CompactAnalyzer(networks).state()
+    again = CompactAnalyzer.from_state(state, json.loads(json.dumps(config)))
+    image = torch.rand(1, 3, 5, 5)
+    (face,), (same,) = CompactAnalyzer(networks).analyze(image), again.analyze(image)
+    np.testing.assert_array_equal(face.keypoints, same.keypoints)
+
+
 def test_state_of_another_shape_is_refused(analyzer):
     state, config = analyzer.state()
     with pytest.raises(FileFormatError, match="face analyzer"):
@@ -148,68 +162,91 @@ def test_detector_unsure_beyond_recall_is_not_looked_at(analyzer):
 
 
 class InTheMiddle(nn.Module):
-    """Sees an upright face in the middle of every crop, and is sure of it only in the chosen crop of a batch."""
+    """Sees an upright face in the middle of every crop."""
 
     config = LandmarkConfig(crop=32)
 
-    def __init__(self, sure: int) -> None:
-        super().__init__()
-        self.sure = sure
-
     def forward(self, crop: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         shape = torch.cat([KEYPOINTS, KEYPOINTS.mean(0).expand(68, 2)])
-        spread = torch.full((len(crop), 73), -1.0)
-        spread[self.sure] = -7.0
-        return ((shape - KEYPOINTS.mean(0)) / 60).expand(len(crop), -1, -1), spread
+        return ((shape - KEYPOINTS.mean(0)) / 60).expand(len(crop), -1, -1), torch.full((len(crop), 73), -3.0)
 
 
 @pytest.mark.parametrize(("width", "height"), [(3, 3), (4, 4), (6, 8), (8, 8)])
 def test_a_picture_of_a_few_pixels_is_filled_by_its_face(analyzer, width, height):
-    analyzer.networks.landmarks = InTheMiddle(sure=0)
+    analyzer.networks.filling = InTheMiddle()
     analyzer.networks.detector = nn.Identity()  # must not be asked
     (face,) = analyzer.analyze(torch.rand(1, 3, height, width), threshold=1.0)
     assert face.image_size == (width, height)
-    np.testing.assert_allclose(face.keypoints.mean(0), [(width - 1) / 2, (height - 1) / 2], atol=0.05 * width)
+    np.testing.assert_allclose(face.keypoints.mean(0), [(width - 1) / 2, (height - 1) / 2], atol=1e-4)
+    assert face.keypoints[1, 0] - face.keypoints[0, 0] == pytest.approx(16 / 60 * min(width, height), rel=1e-4)
     assert 0 < face.score < 1
 
 
-def test_the_surest_size_of_a_filling_face_counts_most(analyzer):
-    spans = []
-    for sure in range(4):
-        analyzer.networks.landmarks = InTheMiddle(sure)
-        (face,) = analyzer.analyze(torch.rand(1, 3, 8, 8))
-        spans.append(face.keypoints[1, 0] - face.keypoints[0, 0])
-    np.testing.assert_allclose(np.array(spans) / spans[0], np.array([0.5, 0.62, 0.75, 0.9]) / 0.5, rtol=0.05)
+class Looking(InTheMiddle):
+    """The same, keeping what it was shown."""
+
+    def forward(self, crop: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        self.seen = crop
+        return super().forward(crop)
+
+
+def test_a_filling_face_is_read_from_the_whole_picture(analyzer):
+    analyzer.networks.filling = net = Looking()
+    image = torch.zeros(1, 3, 6, 6)
+    image[..., 0, 0], image[..., 5, 5] = 1.0, 1.0
+    analyzer.analyze(image)
+    assert net.seen.shape == (1, 3, 32, 32)
+    assert net.seen[0, 0, 0, 0] > 0.9
+    assert net.seen[0, 0, -1, -1] > 0.9
+
+
+def test_without_a_network_for_them_tiny_pictures_are_left_to_the_detector(analyzer):
+    assert analyzer.networks.filling is None
+    analyzer.networks.detector = Blind()
+    assert analyzer.analyze(torch.rand(1, 3, 6, 6)) == []
+
+
+class Blind(nn.Module):
+    """A detector that finds nothing."""
+
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        return torch.full((1, 15, image.shape[-2] // STRIDE, image.shape[-1] // STRIDE), -9.0)
 
 
 @pytest.mark.parametrize(("side", "count"), [(9, 1), (24, 1), (25, 0)])
 def test_only_a_small_picture_without_finds_is_taken_for_a_face(analyzer, side, count):
-    class Blind(nn.Module):
-        def forward(self, image: torch.Tensor) -> torch.Tensor:
-            return torch.full((1, 15, image.shape[-2] // STRIDE, image.shape[-1] // STRIDE), -9.0)
-
+    analyzer.networks.filling = InTheMiddle()
     analyzer.networks.detector = Blind()
     assert len(analyzer.analyze(torch.rand(1, 3, side, side))) == count
 
 
-def _small_picture(x: int, y: int) -> torch.Tensor:
-    """24x24 pixels with a red patch of 8 pixels for :class:`Oracle`, its first pixel at (x, y)."""
-    image = torch.zeros(1, 3, 24, 24)
+def _small_picture(x: int, y: int, side: int = 16) -> torch.Tensor:
+    """A red patch of 8 pixels for :class:`Oracle`, its first pixel at (x, y)."""
+    image = torch.zeros(1, 3, side, side)
     image[:, 0, y : y + 8, x : x + 8] = 1.0
     return image
 
 
-def test_in_a_small_picture_find_and_filling_face_meet_halfway(analyzer):
-    analyzer.networks.landmarks, analyzer.networks.detector = InTheMiddle(sure=0), Oracle()
-    (face,) = analyzer.analyze(_small_picture(10, 8))  # the patch is two pixels to the right of the middle
-    assert face.keypoints[:, 0].mean() == pytest.approx(12.5, abs=0.4)
-    assert face.score > 0.9
-    assert 9 < face.box[2] - face.box[0] < 16  # its width too: between the patch and a face that fills the picture
+@pytest.mark.parametrize(("side", "share"), [(14, 0.625), (16, 0.5), (24, 0.0)])
+def test_in_a_small_picture_a_face_lies_between_find_and_filling_face(analyzer, side, share):
+    """The find is a pixel to the right of the middle; the more pixels there are, the more it counts."""
+    left, middle = round((side - 8) / 2) + 1, (side - 1) / 2
+    analyzer.networks.landmarks = InTheMiddle()
+    analyzer.networks.detector = Oracle()
+    (find,) = analyzer.analyze(_small_picture(left, left - 1, side))
+    analyzer.networks.filling = InTheMiddle()
+    (face,) = analyzer.analyze(_small_picture(left, left - 1, side))
+    assert face.score == find.score
+    assert face.keypoints[:, 0].mean() == pytest.approx(
+        share * middle + (1 - share) * find.keypoints[:, 0].mean(), abs=0.02
+    )
+    assert find.box[2] - find.box[0] != pytest.approx(face.box[2] - face.box[0], rel=0.01) or share == 0
 
 
 @pytest.mark.parametrize(("bias", "middle"), [(0.0, 4.6), (-2.8, 11.5)], ids=["sure", "doubtful"])
 def test_a_find_at_the_edge_of_a_small_picture_must_be_sure(analyzer, bias, middle):
-    analyzer.networks.landmarks, analyzer.networks.detector = InTheMiddle(sure=0), Oracle()
+    analyzer.networks.landmarks, analyzer.networks.filling = InTheMiddle(), InTheMiddle()
+    analyzer.networks.detector = Oracle()
     analyzer.networks.calibration.copy_(torch.tensor([bias, 1.0, 0.0, 0.0]))
-    (face,) = analyzer.analyze(_small_picture(1, 8))
+    (face,) = analyzer.analyze(_small_picture(1, 8, 24))
     assert face.keypoints[:, 0].mean() == pytest.approx(middle, abs=0.7)

@@ -18,13 +18,15 @@ from idfsr_core.pretraining import analyzer as module
 from idfsr_core.pretraining.analyzer import (
     AnalyzerSettings,
     detector_task,
+    filling_task,
     landmark_task,
     load_analyzer,
     save_analyzer,
     train_analyzer,
 )
 from idfsr_core.pretraining.analyzer_calibration import fit_calibration
-from idfsr_core.pretraining.analyzer_data import FacePhotos, blur, jpeg, landmark_batch, mirror, shrink
+from idfsr_core.pretraining.analyzer_data import BOX_TO_UNIT, FacePhotos, blur, jpeg, landmark_batch, mirror, shrink
+from idfsr_core.pretraining.analyzer_filling import filling_batch
 from idfsr_core.pretraining.analyzer_loop import LoopSettings, run_loop
 from idfsr_core.pretraining.analyzer_losses import focal_loss
 from idfsr_core.pretraining.analyzer_scenes import LARGE, SMALL, ScenePhotos, scene_batch
@@ -78,6 +80,7 @@ def scenes() -> ScenePhotos:
 def settings(tmp_path) -> AnalyzerSettings:
     return AnalyzerSettings(
         faces=tmp_path, scenes=tmp_path, teacher=tmp_path / "t.onnx", output=tmp_path / "out", landmark_steps=4,
+        filling_steps=4, filling_batch=8, filling=LANDMARK,
         detector_steps=4, landmark_batch=8, detector_batch=4, canvas=64, save_every=2, autocast=False,
         calibration_cases=2, landmark=LANDMARK, detector=DETECTOR,
     )  # fmt: skip
@@ -122,6 +125,34 @@ def test_landmark_batch_is_decided_by_its_generator(photos):
     assert (first.points[:, :5].mean(1).abs() < 0.5).all(), "the face is in the crop"
 
 
+def test_filling_batch_is_decided_by_its_generator(photos):
+    first, again = (filling_batch(photos, 32, 64, 8, _generator(5)) for _ in range(2))
+    assert torch.equal(first.crops, again.crops)
+    assert not torch.equal(first.crops, filling_batch(photos, 32, 64, 8, _generator(6)).crops)
+    assert first.crops.shape == (64, 3, 32, 32)
+    assert (first.points[:, :5].abs() < 0.5).all(), "the face is in the picture"
+    pixels = first.height / (first.unit * BOX_TO_UNIT)
+    assert len(pixels.round().unique()) > 3, "pictures of several sizes"
+    assert 3 <= pixels.min().round() <= pixels.max().round() <= 17
+    tall = first.unit * BOX_TO_UNIT
+    assert tall.max() > 1.3 * tall.min(), "wide and tight cuts"
+
+
+def test_filling_points_lie_on_the_picture(photos):
+    image = np.full((SIDE, SIDE, 3), 40, np.uint8)
+    cv2.circle(image, (96, 110), 12, (230, 230, 230), -1)  # the nose of FIVE
+    spots = dataclasses.replace(photos, images=np.stack([image] * 6))
+    batch = filling_batch(spots, 96, 64, 32, _generator(1))
+    bright = batch.crops.mean(1) - batch.crops.mean(1).flatten(1).quantile(0.5, dim=1)[:, None, None]
+    bright = bright * (bright > 0.5 * bright.flatten(1).amax(1)[:, None, None])
+    ticks = (torch.arange(96) + 0.5) / 96 - 0.5
+    weight = bright.sum((1, 2))
+    seen = torch.stack([(bright.sum(1) * ticks).sum(1) / weight, (bright.sum(2) * ticks).sum(1) / weight], 1)
+    away = (seen - batch.points[:, 2]).norm(dim=1)
+    assert away.median() < 0.02
+    assert away.quantile(0.9) < 0.08
+
+
 def test_blur_keeps_the_mean_and_jpeg_the_picture():
     image = torch.rand(2, 3, 24, 24, generator=_generator())
     smooth = blur(image, 1.2)
@@ -159,11 +190,12 @@ def test_focal_loss_prefers_the_truth():
     assert focal_loss(heat.roll(3, -1) * 12 - 6, heat, ignored) < wrong
 
 
-@pytest.mark.parametrize("kind", ["landmarks", "detector"])
+@pytest.mark.parametrize("kind", ["landmarks", "filling", "detector"])
 def test_one_step_reaches_every_parameter(kind, photos, scenes, settings):
     torch.manual_seed(0)
-    net = LandmarkNet(LANDMARK) if kind == "landmarks" else Detector(DETECTOR)
-    loss = landmark_task(photos, settings) if kind == "landmarks" else detector_task(scenes, photos, settings)
+    net = Detector(DETECTOR) if kind == "detector" else LandmarkNet(LANDMARK)
+    tasks = {"landmarks": landmark_task(photos, settings), "filling": filling_task(photos, settings)}
+    loss = tasks.get(kind) or detector_task(scenes, photos, settings)
     losses = loss(net.train(), _generator(1))
     losses["loss"].backward()
     assert all(torch.isfinite(value) for value in losses.values())
@@ -261,7 +293,13 @@ def test_whole_training_resumes_and_loads(data, settings, monkeypatch):
     settings = dataclasses.replace(settings, faces=data[0], scenes=data[1])
     trained = train_analyzer(settings)
     files = {path.name for path in settings.output.iterdir()}
-    assert {"landmarks.safetensors", "detector.safetensors", "analyzer.safetensors", "landmarks.csv"} <= files
+    assert {
+        "landmarks.safetensors",
+        "filling.safetensors",
+        "detector.safetensors",
+        "analyzer.safetensors",
+        "landmarks.csv",
+    } <= files
     assert len(module.load_faces(settings).chosen) == 5, "the person of the other split stays out"
     assert len(module.load_scenes(settings).images) == 2
     loaded = load_analyzer(settings.output / "analyzer.safetensors")
@@ -286,7 +324,7 @@ def test_scenes_without_an_index(settings):
         module.load_scenes(settings)
 
 
-@pytest.mark.parametrize("wrong", [{"landmark_batch": 0}, {"detector_batch": -1}])
+@pytest.mark.parametrize("wrong", [{"landmark_batch": 0}, {"filling_batch": 0}, {"detector_batch": -1}])
 def test_settings_out_of_range(settings, wrong):
     with pytest.raises(ArgumentError):
         dataclasses.replace(settings, **wrong)
