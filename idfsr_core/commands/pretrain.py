@@ -227,6 +227,7 @@ def _denoiser(args: argparse.Namespace) -> int:
     if processes.is_main_process:
         path = export_bundle(settings.output / "denoiser.safetensors", [settings.output])
         print(f"{path}: trained on {len(library)} photos of {len(library.names)} people")
+    processes.destroy_process_group()  # its threads, still running when a process ends, may abort it
     return 0
 
 
