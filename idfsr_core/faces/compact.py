@@ -21,7 +21,7 @@ from .cropping import (
 )
 from .decoding import Found, decode, join, pyramid, suppress, to_photo
 from .face import Face
-from .filling import FILLED, LIKELY_FILLED, middle_square, reconciled, share, shows_something
+from .filling import FILLED, LIKELY_FILLED, filling_share, middle_square, reconciled, shows_something
 from .networks import Detector, DetectorConfig, LandmarkConfig, LandmarkNet
 from .points import KEYPOINTS
 
@@ -159,7 +159,7 @@ class CompactAnalyzer:
             return filling
         found = self.detect(image, CANDIDATE)
         faces = self._faces(image, found, threshold) if len(found.scores) else []
-        return reconciled(faces, filling, share(image))
+        return reconciled(faces, filling, filling_share(image))
 
     def _faces(self, image: Tensor, found: Found, threshold: float) -> list[Face]:
         """The candidates that are faces, best first."""

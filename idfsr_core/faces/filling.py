@@ -32,7 +32,7 @@ def shows_something(image: Tensor) -> bool:
     return float(image.amax() - image.amin()) * 255 >= 1
 
 
-def share(image: Tensor) -> float:
+def filling_share(image: Tensor) -> float:
     """How much a picture's filling face counts beside the detector's find, 1..0: the less, the more pixels there are.
 
     At FILLED pixels and below nothing else counts, at LIKELY_FILLED and above it places no face that was found.

@@ -25,8 +25,8 @@ from ..faces.points import five_from_dense
 from ..images import atomic_path, read_image, to_uint8
 from ..runtime import Runtime
 from .analyzer_calibration import calibrate, calibration_cases
-from .analyzer_data import FacePhotos, landmark_batch
-from .analyzer_filling import filling_batch
+from .analyzer_data import FacePhotos, Group, landmark_batch
+from .analyzer_filling import filling_group
 from .analyzer_loop import LoopSettings, run_loop
 from .analyzer_losses import detector_loss, landmark_loss
 from .analyzer_scenes import ScenePhotos, scene_batch
@@ -99,22 +99,18 @@ def _loop(settings: AnalyzerSettings, steps: int) -> LoopSettings:
 
 def landmark_task(faces: FacePhotos, settings: AnalyzerSettings):
     """The loss of one step of the landmark network, as the loop wants it."""
-    groups = max(1, settings.landmark_batch // 16)
-
-    def loss(model: nn.Module, generator: torch.Generator) -> dict[str, Tensor]:
-        batch = landmark_batch(faces, settings.landmark.crop, settings.landmark_batch, groups, generator)
-        return landmark_loss(model, batch, settings.autocast)
-
-    return loss
+    return _points_task(faces, settings.landmark.crop, settings.landmark_batch, settings.autocast)
 
 
 def filling_task(faces: FacePhotos, settings: AnalyzerSettings):
     """The loss of one step of the network for tiny pictures, as the loop wants it."""
-    groups = max(1, settings.filling_batch // 16)
+    return _points_task(faces, settings.filling.crop, settings.filling_batch, settings.autocast, filling_group)
 
+
+def _points_task(faces: FacePhotos, crop: int, count: int, autocast: bool, group: Group | None = None):
     def loss(model: nn.Module, generator: torch.Generator) -> dict[str, Tensor]:
-        batch = filling_batch(faces, settings.filling.crop, settings.filling_batch, groups, generator)
-        return landmark_loss(model, batch, settings.autocast)
+        batch = landmark_batch(faces, crop, count, max(1, count // 16), generator, group)
+        return landmark_loss(model, batch, autocast)
 
     return loss
 

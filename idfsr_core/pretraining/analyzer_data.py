@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -48,18 +49,32 @@ class LandmarkBatch:
     height: Tensor  # [B] height of the face in the pixels of the spoilt picture
 
 
-def landmark_batch(photos: FacePhotos, size: int, count: int, groups: int, generator: torch.Generator) -> LandmarkBatch:
-    """``count`` crops of ``size`` pixels in ``groups`` of one degradation each; the generator decides everything."""
-    parts = [_group(photos, size, count // groups, generator) for _ in range(groups)]
+Group = Callable[[FacePhotos, int, int, torch.Generator], LandmarkBatch]
+"""Draws faces of one degradation: photos, side of the crops, count and generator -> crops with their points."""
+
+
+def landmark_batch(
+    photos: FacePhotos, size: int, count: int, groups: int, generator: torch.Generator, group: Group | None = None
+) -> LandmarkBatch:
+    """``count`` crops of ``size`` pixels in ``groups`` of one degradation each; the generator decides everything.
+
+    ``group`` draws one of them; None: faces inside a rough crop, as a detector lays it.
+    """
+    group = group or _group
+    parts = [group(photos, size, count // groups, generator) for _ in range(groups)]
     joined = {name: torch.cat([getattr(part, name) for part in parts]) for name in LandmarkBatch.__annotations__}
     return LandmarkBatch(**joined)
 
 
-def _group(photos: FacePhotos, size: int, count: int, generator: torch.Generator) -> LandmarkBatch:
+def draw(photos: FacePhotos, count: int, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
+    """``count`` photos [B, 3, S, S] with their points [B, 73, 2], half of them mirrored, and which [B]."""
     pick = photos.chosen[torch.randint(len(photos.chosen), (count,), generator=generator).numpy()]
     images = torch.from_numpy(np.ascontiguousarray(photos.images[pick])).permute(0, 3, 1, 2).float() / 255
-    points = torch.from_numpy(photos.points(pick)).float()
-    images, points, mirrored = mirror(images, points, generator)
+    return mirror(images, torch.from_numpy(photos.points(pick)).float(), generator)
+
+
+def _group(photos: FacePhotos, size: int, count: int, generator: torch.Generator) -> LandmarkBatch:
+    images, points, mirrored = draw(photos, count, generator)
     side = images.shape[-1]
     height = log_uniform(2.5, 90.0, generator)  # of the face, in pixels of the picture to be
     face = BOX_TO_UNIT * face_unit(points[:, :KEYPOINTS]).mean().item()

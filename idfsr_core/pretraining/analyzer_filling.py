@@ -9,7 +9,7 @@ from torch import Tensor
 
 from ..faces.cropping import face_unit, sample_crops, to_crop
 from ..faces.points import KEYPOINTS
-from .analyzer_data import BOX_TO_UNIT, FacePhotos, LandmarkBatch, jpeg, log_uniform, mirror, normal, relight, uniform
+from .analyzer_data import BOX_TO_UNIT, FacePhotos, LandmarkBatch, draw, jpeg, log_uniform, normal, relight, uniform
 
 SIDES = (3.0, 17.0)  # pixels of the tiny picture, drawn evenly on a log scale
 CUTS = (0.48, 1.0)  # its side over that of the archive's photo: the face is 0.97 to 0.47 of it tall
@@ -18,17 +18,9 @@ FINE = 48  # pixels a side, about, of the cut before it is made small
 _FACE_WIDTH = 0.36  # of the archive's photo
 
 
-def filling_batch(photos: FacePhotos, size: int, count: int, groups: int, generator: torch.Generator) -> LandmarkBatch:
-    """``count`` tiny pictures enlarged to ``size`` pixels, in ``groups`` of one size and one degradation each."""
-    parts = [_group(photos, size, count // groups, generator) for _ in range(groups)]
-    joined = {name: torch.cat([getattr(part, name) for part in parts]) for name in LandmarkBatch.__annotations__}
-    return LandmarkBatch(**joined)
-
-
-def _group(photos: FacePhotos, size: int, count: int, generator: torch.Generator) -> LandmarkBatch:
-    pick = photos.chosen[torch.randint(len(photos.chosen), (count,), generator=generator).numpy()]
-    images = torch.from_numpy(np.ascontiguousarray(photos.images[pick])).permute(0, 3, 1, 2).float() / 255
-    images, points, mirrored = mirror(images, torch.from_numpy(photos.points(pick)).float(), generator)
+def filling_group(photos: FacePhotos, size: int, count: int, generator: torch.Generator) -> LandmarkBatch:
+    """``count`` tiny pictures of one size and one degradation, enlarged to ``size`` pixels."""
+    images, points, mirrored = draw(photos, count, generator)
     crop = _cuts(count, images.shape[-1], generator)
     tiny = round(log_uniform(*SIDES, generator))
     fine = sample_crops(images, crop, tiny * max(2, round(FINE / tiny)), "bilinear")

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from idfsr_core.faces.cropping import sample_crops
 from idfsr_core.faces.face import Face
-from idfsr_core.faces.filling import FILLED, LIKELY_FILLED, middle_square, reconciled, share, shows_something
+from idfsr_core.faces.filling import FILLED, LIKELY_FILLED, filling_share, middle_square, reconciled, shows_something
 
 POINTS = np.array([[-2, 0], [2, 0], [0, 2], [-1, 4], [1, 4]], np.float32)  # eyes 4 pixels apart
 
@@ -22,7 +22,7 @@ def _face(x: float, y: float, score: float = 0.9) -> Face:
 
 @given(st.integers(3, 64), st.integers(3, 64))
 def test_the_cut_counts_less_the_more_pixels_there_are(width, height):
-    value, larger = (share(torch.zeros(1, 3, height, width + more)) for more in (0, 3))
+    value, larger = (filling_share(torch.zeros(1, 3, height, width + more)) for more in (0, 3))
     assert 0 <= larger <= value <= 1
     assert (value == 1) == (max(width, height) <= FILLED)
     assert (value == 0) == (max(width, height) >= LIKELY_FILLED)

@@ -26,7 +26,7 @@ from idfsr_core.pretraining.analyzer import (
 )
 from idfsr_core.pretraining.analyzer_calibration import fit_calibration
 from idfsr_core.pretraining.analyzer_data import BOX_TO_UNIT, FacePhotos, blur, jpeg, landmark_batch, mirror, shrink
-from idfsr_core.pretraining.analyzer_filling import filling_batch
+from idfsr_core.pretraining.analyzer_filling import filling_group
 from idfsr_core.pretraining.analyzer_loop import LoopSettings, run_loop
 from idfsr_core.pretraining.analyzer_losses import focal_loss
 from idfsr_core.pretraining.analyzer_scenes import LARGE, SMALL, ScenePhotos, scene_batch
@@ -126,9 +126,9 @@ def test_landmark_batch_is_decided_by_its_generator(photos):
 
 
 def test_filling_batch_is_decided_by_its_generator(photos):
-    first, again = (filling_batch(photos, 32, 64, 8, _generator(5)) for _ in range(2))
+    first, again = (landmark_batch(photos, 32, 64, 8, _generator(5), filling_group) for _ in range(2))
     assert torch.equal(first.crops, again.crops)
-    assert not torch.equal(first.crops, filling_batch(photos, 32, 64, 8, _generator(6)).crops)
+    assert not torch.equal(first.crops, landmark_batch(photos, 32, 64, 8, _generator(6), filling_group).crops)
     assert first.crops.shape == (64, 3, 32, 32)
     assert (first.points[:, :5].abs() < 0.5).all(), "the face is in the picture"
     pixels = first.height / (first.unit * BOX_TO_UNIT)
@@ -142,7 +142,7 @@ def test_filling_points_lie_on_the_picture(photos):
     image = np.full((SIDE, SIDE, 3), 40, np.uint8)
     cv2.circle(image, (96, 110), 12, (230, 230, 230), -1)  # the nose of FIVE
     spots = dataclasses.replace(photos, images=np.stack([image] * 6))
-    batch = filling_batch(spots, 96, 64, 32, _generator(1))
+    batch = landmark_batch(spots, 96, 64, 32, _generator(1), filling_group)
     bright = batch.crops.mean(1) - batch.crops.mean(1).flatten(1).quantile(0.5, dim=1)[:, None, None]
     bright = bright * (bright > 0.5 * bright.flatten(1).amax(1)[:, None, None])
     ticks = (torch.arange(96) + 0.5) / 96 - 0.5
