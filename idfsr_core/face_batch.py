@@ -13,6 +13,7 @@ from torch import Tensor
 from .diffusion.conditioning import Conditioning
 from .diffusion.recovery import lr_from_crop
 from .errors import ArgumentError
+from .identity.glimpse import glimpsed
 from .options import RestoreOptions
 from .runtime import Runtime
 from .steps import doubts_of_scale, lr_size, restore_crop
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
     from .diffusion.denoiser import Denoiser
     from .diffusion.judge import Judge
     from .geometry import Alignment
+    from .identity.embedding import IdentityEmbedding
+    from .identity.encoders import IdentityEncoder
 
 CHUNK = {"cpu": 4}
 """Faces in one forward by kind of device: on a processor more of them only make an interrupt wait."""
@@ -62,7 +65,14 @@ class FaceBatch:
         return found
 
     def conditioning(self, lr_size: int, places: Sequence[int], identity: Tensor, device: str) -> Conditioning:
-        """What the denoiser sees of some faces of one LR size; the first reference is the style."""
+        """What the denoiser sees of some faces of one LR size; the first reference is the style.
+
+        Args:
+            lr_size: side of those LR faces.
+            places: of the n faces in the batch.
+            identity: [D], or [n, D] for each face its own.
+            device: of the result.
+        """
         index = torch.tensor(places)
         crops, warped, coverage = (each[index].to(device) for each in (self.crops, self.warped, self.coverage))
         masks = self.masks.expand(len(self.crops), -1, -1, -1)[index].to(device)
@@ -170,11 +180,12 @@ def describe(faces: FaceBatch) -> list[str]:
 def restore_faces(
     denoiser: Denoiser,
     faces: FaceBatch,
-    identity: Tensor,
+    identity: IdentityEmbedding,
     options: RestoreOptions | None = None,
     runtime: Runtime | None = None,
     chunk: int | None = None,
     judge: Judge | None = None,
+    encoder: IdentityEncoder | None = None,
 ) -> Tensor:
     """Restore every face of a batch.
 
@@ -184,11 +195,12 @@ def restore_faces(
     Args:
         denoiser: on the runtime's device.
         faces: see :class:`FaceBatch`; it may stay on the CPU.
-        identity: [D], whom all of them show.
-        options: what :func:`idfsr_core.steps.restore_crop` reads.
+        identity: whom all of them show.
+        options: ``glimpse``, and what :func:`idfsr_core.steps.restore_crop` reads.
         runtime: progress is told over the whole batch, with the finished first face at last.
         chunk: faces in one forward; None: by the device.
         judge: by whom the results are steered; None: nothing is.
+        encoder: made the identity, and looks at the small faces; None: nobody does.
 
     Returns:
         [B, 3, S, S] in 0..1 on the device of ``faces.crops``.
@@ -198,7 +210,8 @@ def restore_faces(
     chunks, result = faces.chunks(chunk), faces.crops.float().clone()
     total = len(chunks) * options.steps
     for number, (side, places) in enumerate(chunks):
-        cond = faces.conditioning(side, places, identity, runtime.device)
+        seen = glimpsed(identity, faces.crops[torch.tensor(places)], side, encoder, options.glimpse)
+        cond = faces.conditioning(side, places, seen, runtime.device)
         told = replace(runtime, progress=_part(runtime, number * options.steps, total))
         restored = restore_crop(denoiser, cond, options, told, judge=judge, same_noise=True)
         result[torch.tensor(places)] = restored.to(result)

@@ -29,6 +29,7 @@ _RANGES: dict[str, tuple[float, float]] = {
     "mask_forehead": (0, 2),
     "max_references": (1, 32),
     "likeness": (0, 10),
+    "glimpse": (0, 2),
     "scale": (1, 64),
     "enlarge": (1, 64),
     "paste_feather": (0, 0.5),
@@ -83,6 +84,9 @@ class RestoreOptions:
     likeness: float = 0.8
     """0 to 10: how much it counts, in the choice among the photos, that the composite looks like the person, against
     landmarks that fit (in eye distances); 0 = landmarks alone."""
+    glimpse: float = 1.0
+    """0 to 2: how much the small picture's own look counts beside the identity, the more, the better the encoder reads
+    it; 0 = the identity alone."""
     face: str | int = "like"
     """Which face: "like" the references, "largest", "left" or a number counted from the left, from 0."""
     box: tuple[float, float, float, float] | None = None

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -14,6 +14,7 @@ from .errors import ArgumentError, FaceNotFoundError
 from .geometry import Alignment
 from .identity.compact import CompactEncoder
 from .identity.embedding import IdentityEmbedding, similarity
+from .identity.glimpse import view_small
 from .identity.pooling import PoolingReport, pool
 
 if TYPE_CHECKING:
@@ -49,6 +50,7 @@ class Reference:
     landmarks: Tensor  # [68, 2] in crop pixels
     embedding: Tensor  # [D] unit norm
     quality: float  # as the encoder tells it; more is better
+    small: Tensor | None = None  # [V, D] by :func:`idfsr_core.identity.glimpse.view_small`; None: not looked at
 
     def __post_init__(self) -> None:
         side = self.crop.shape[-1]
@@ -117,13 +119,14 @@ def prepare_reference(
     alignment = wide_alignment(face, size)
     dense = face.landmarks if face.landmarks is not None else analyzer.landmarks(photo, face.keypoints)
     embedding, quality = embed_face(encoder, photo, face.keypoints)
-    return Reference(
+    reference = Reference(
         name=name,
         crop=alignment.crop(photo).float().cpu(),
         landmarks=torch.as_tensor(alignment.to_crop(dense), dtype=torch.float32),
         embedding=embedding,
         quality=quality,
     )
+    return replace(reference, small=view_small(encoder, inner_crop(reference)))
 
 
 def embed_face(encoder: IdentityEncoder, image: Tensor, keypoints: np.ndarray | Tensor) -> tuple[Tensor, float]:
@@ -177,11 +180,18 @@ def prepare_references(
     return _pooled(encoder, found, notes)
 
 
+def pooled_views(photos: Sequence[Reference]) -> Tensor | None:
+    """The photos' small views [N, V, D] for :func:`~idfsr_core.identity.pooling.pool`; None where one has none."""
+    views = [photo.small for photo in photos if photo.small is not None]
+    return torch.stack(views) if len(views) == len(photos) else None
+
+
 def _pooled(encoder: IdentityEncoder, found: list[Reference], notes: list[str]) -> PreparedReferences:
     """Pool the embeddings; a stranger goes from the photos too."""
     vectors = torch.stack([reference.embedding for reference in found])
     quality = torch.tensor([reference.quality for reference in found])
-    pooled = pool(vectors, quality, encoder, names=[reference.name for reference in found])
+    small = pooled_views(found)
+    pooled = pool(vectors, quality, encoder, names=[reference.name for reference in found], small=small)
     return PreparedReferences(
         photos=tuple(found[index] for index in pooled.report.kept),
         identity=pooled.identity,

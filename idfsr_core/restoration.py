@@ -12,11 +12,12 @@ import torch
 from torch import Tensor
 
 from .bundle import Bundle
-from .diffusion.conditioning import Conditioning
+from .diffusion.conditioning import Conditioning, upsample
 from .errors import ArgumentError
 from .face_choice import find_face
 from .geometry import Alignment
 from .identity.embedding import IdentityEmbedding, similarity
+from .identity.glimpse import glimpsed
 from .identity.likeness import Likeness
 from .images import check_image
 from .options import RestoreOptions
@@ -141,7 +142,8 @@ def prepare_face(
         region = mask_from_picture(mask, alignment, options).to(device)
     likeness = Likeness(identity=references.identity, encoder=bundle.encoder) if references else None
     warped = warp_references(references.photos if references else (), landmarks, lr, region, options, likeness)
-    cond = make_conditioning(lr, region, warped, identity.vector)
+    seen = glimpsed(identity, upsample(lr, size).clamp(0, 1), lr.shape[-1], bundle.encoder, options.glimpse)
+    cond = make_conditioning(lr, region, warped, seen[0])
     return PreparedFace(face=face, reason=reason, alignment=alignment, cond=cond, warped=warped)
 
 

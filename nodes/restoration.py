@@ -176,7 +176,9 @@ class IDFSRRestoreFace(io.ComfyNode):
         )
         options = RestoreOptions(**widgets)  # pyright: ignore[reportArgumentType]
         runtime, judge = bridge.use(model, preview=True), judge_for(identity.photos, model.bundle.judge)
-        shown = bridge.to_comfy(restore_faces(denoiser, faces, identity.vector, options, runtime, judge=judge))
+        encoder = model.bundle.encoder
+        restored = restore_faces(denoiser, faces, identity, options, runtime, judge=judge, encoder=encoder)
+        shown = bridge.to_comfy(restored)
         report = batch_text(describe(faces), "; ".join(notes))
         bridge.say(report)
         return io.NodeOutput(shown, report, ui=ui.PreviewImage(shown[:SHOWN], cls=cls))

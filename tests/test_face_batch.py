@@ -11,6 +11,9 @@ from idfsr_core.diffusion.conditioning import upsample
 from idfsr_core.errors import ArgumentError, Cancelled
 from idfsr_core.face_batch import FaceBatch, describe, gather, restore_faces
 from idfsr_core.geometry import Alignment
+from idfsr_core.identity.embedding import IdentityEmbedding
+from idfsr_core.identity.encoders import Embedded
+from idfsr_core.identity.glimpse import SmallViews
 from idfsr_core.options import RestoreOptions
 from idfsr_core.runtime import Runtime
 from idfsr_core.steps import align
@@ -47,7 +50,12 @@ def one(faces: FaceBatch, index: int) -> FaceBatch:
     )
 
 
-IDENTITY = draw(TINY["identity_dim"], seed=9) - 0.5
+def person(vector: Tensor) -> IdentityEmbedding:
+    return IdentityEmbedding(vector=vector, encoder="stub", encoder_hash="0", photos=2, kind="fitted")
+
+
+VECTOR = draw(TINY["identity_dim"], seed=9) - 0.5
+IDENTITY = person(VECTOR)
 
 
 @pytest.mark.parametrize("chunk", [1, 2, 32])
@@ -105,11 +113,38 @@ def test_guidance_and_identity_change_the_result() -> None:
     faces, denoiser = batch(), tiny_denoiser()
     plain = restore_faces(denoiser, faces, IDENTITY)
     for other in (
-        restore_faces(denoiser, faces, -IDENTITY),
+        restore_faces(denoiser, faces, person(-VECTOR)),
         restore_faces(denoiser, faces, IDENTITY, RestoreOptions(style_guidance=3.0)),
         restore_faces(denoiser, faces, IDENTITY, RestoreOptions(identity_guidance=3.0)),
     ):
         assert float((other - plain).abs().max()) > 1e-3
+
+
+class LookingEncoder:
+    """Reads a colour off each face, which is as good as a vector, and nothing off dark ones."""
+
+    name, hash, dim = "stub", "0", TINY["identity_dim"]
+
+    def embed(self, image: Tensor, keypoints: Tensor) -> Embedded:
+        colour = image.mean((2, 3)).repeat(1, self.dim // 3 + 1)[:, : self.dim]
+        return Embedded(
+            vectors=colour / colour.norm(dim=1, keepdim=True), quality=(image.mean((1, 2, 3)) > 0.4).float()
+        )
+
+
+def test_each_face_is_looked_at_by_itself_and_what_cannot_be_read_does_not_count() -> None:
+    faces, denoiser = batch((8, 16, 12, 16), places=0), tiny_denoiser()
+    faces = replace(faces, crops=faces.crops * torch.tensor([0.3, 1, 1, 1])[:, None, None, None])
+    small = SmallViews(sides=(8, 16), vectors=draw(2, TINY["identity_dim"], seed=4))
+    known = replace(IDENTITY, small=small)
+    plain = restore_faces(denoiser, faces, known)
+    seen = restore_faces(denoiser, faces, known, encoder=LookingEncoder())
+    changed = [float((a - b).abs().max()) > 1e-4 for a, b in zip(seen, plain, strict=True)]
+    assert changed == [False, True, True, True]
+    alone = restore_faces(denoiser, one(faces, 3), known, encoder=LookingEncoder())
+    assert torch.allclose(seen[3:], alone, atol=1e-5)
+    unused = RestoreOptions(glimpse=0.0)
+    assert torch.equal(restore_faces(denoiser, faces, known, unused, encoder=LookingEncoder()), plain)
 
 
 def test_references_are_not_needed_and_one_mask_serves_all() -> None:

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from ..diffusion.denoiser import Denoiser
     from ..diffusion.judge import Judge
     from ..faces.analyzer import FaceAnalyzer
+    from ..identity.embedding import IdentityEmbedding
 
 Conditions = Callable[[Situation], Conditioning]
 
@@ -39,7 +40,7 @@ class Toolbox:
     paper: Denoiser | None = None
     known: dict[str, list[Known]] = field(default_factory=dict)  # by kind of landmarks, in the order of the cases
     paper_known: dict[str, list[Known]] = field(default_factory=dict)  # the same by the paper form's own encoder
-    fitted: dict[int, Tensor] = field(default_factory=dict)  # identity vectors by number of the case
+    fitted: dict[int, IdentityEmbedding] = field(default_factory=dict)  # by number of the case
     _kept: dict[tuple, Conditioning] = field(default_factory=dict)
 
     def condition(self, situation: Situation) -> Conditioning:
@@ -106,14 +107,16 @@ def _one_reference(situations: Sequence[Situation], tools: Toolbox) -> list[Tens
 
 def _fitted(situations: Sequence[Situation], tools: Toolbox) -> list[Tensor]:
     def fitted(situation: Situation) -> Conditioning:
-        return tools.condition(situation).with_identity(tools.fitted[situation.subject.case.number])
+        number = situation.subject.case.number
+        known = replace(tools.known[situation.landmarks][number], identity=tools.fitted[number])
+        return known.seen_in(tools.condition(situation), tools.settings.options)
 
     return _ours(fitted, situations, tools)
 
 
 def _other_vector(situations: Sequence[Situation], tools: Toolbox) -> list[Tensor]:
     def swapped(situation: Situation) -> Conditioning:
-        return tools.condition(situation).with_identity(tools.other(situation).identity.vector)
+        return tools.other(situation).seen_in(tools.condition(situation), tools.settings.options)
 
     return _ours(swapped, situations, tools)
 
@@ -141,7 +144,7 @@ def _ours(
 def _paper(situations: Sequence[Situation], tools: Toolbox) -> list[Tensor]:
     def paper(situation: Situation) -> Conditioning:
         known = tools.paper_known[situation.landmarks][situation.subject.case.number]
-        return tools.condition(situation).with_identity(known.identity.vector)
+        return known.seen_in(tools.condition(situation), tools.settings.options)
 
     options = replace(tools.settings.options, steps=tools.settings.paper_steps)
     return _diffuse(paper, situations, tools, tools.paper, options, None)

@@ -178,7 +178,7 @@ def open_study(
         chosen_by = (settings.seed, settings.references, settings.fit_photos, settings.least, settings.draw)
         place = folder / f"fitted-{weights['fitted']}-{'-'.join(map(str, chosen_by))}"
         identities, _ = fit_people(bundle.denoiser, encoder, people, place, fitting, runtime, say)
-        tools.fitted = {number: identity.vector for number, identity in enumerate(identities)}
+        tools.fitted = dict(enumerate(identities))
     return Study(
         settings=settings,
         subjects=subjects,

@@ -20,6 +20,7 @@ from ..faces.face import Face
 from ..faces.points import five_from_dense
 from ..geometry import Alignment, resize_matrix
 from ..identity.embedding import IdentityEmbedding
+from ..identity.glimpse import SIDES, SmallViews, glimpsed, view_small
 from ..identity.likeness import Likeness
 from ..identity.pooling import PoolingSettings, pool
 from ..options import RestoreOptions
@@ -60,10 +61,17 @@ class Known:
         """What the choice among the photos goes by."""
         return Likeness(identity=self.identity, encoder=self.encoder)
 
+    def seen_in(self, cond: Conditioning, options: RestoreOptions) -> Conditioning:
+        """Conditions whose identity is this person's, as far as the small picture says as it shows them there."""
+        side = cond.lr.shape[-1]
+        return cond.with_identity(glimpsed(self.identity, cond.upsampled, side, self.encoder, options.glimpse))
+
     def alone(self) -> Known:
         """The same with the first photo only."""
         vector = torch.nn.functional.normalize(self.photos[0].embedding, dim=0)
-        identity = replace(self.identity, vector=vector, photos=1, kind="single")
+        small = self.photos[0].small
+        views = None if small is None else SmallViews(sides=SIDES, vectors=small)
+        identity = replace(self.identity, vector=vector, photos=1, kind="single", small=views)
         return replace(self, photos=self.photos[:1], identity=identity, refused=False)
 
 
@@ -95,7 +103,7 @@ class Situation:
         points = self._points(analyzer)
         mask = make_mask(points, SIZE / lr.shape[-1], options, SIZE)
         warped = warp_references(known.photos, points, lr, mask, options, known.likeness)
-        return make_conditioning(lr, mask, warped, known.identity.vector)
+        return known.seen_in(make_conditioning(lr, mask, warped, known.identity.vector), options)
 
     def _points(self, analyzer: FaceAnalyzer | None) -> Tensor:
         """Landmarks [1, 68, 2] in crop pixels."""
@@ -222,7 +230,8 @@ def know_person(
     with torch.inference_mode():
         result = encoder.embed(torch.cat([photo.image for photo in photos]), keypoints)
     vectors, quality = result.vectors.float().cpu().clone(), result.quality.float().cpu().clone()
-    identity, refused = _pooled(vectors, quality, encoder)
+    small = torch.stack([view_small(encoder, photo.image[..., MARGIN:-MARGIN, MARGIN:-MARGIN]) for photo in photos])
+    identity, refused = _pooled(vectors, quality, encoder, small)
     references = tuple(
         Reference(
             name=f"{place}",
@@ -230,18 +239,22 @@ def know_person(
             landmarks=torch.as_tensor(dense, dtype=torch.float32),
             embedding=vectors[place],
             quality=float(quality[place]),
+            small=small[place],
         )
         for place, (photo, (_, dense)) in enumerate(zip(photos, seen, strict=True))
     )
     return Known(photos=references, identity=identity, encoder=encoder, refused=refused)
 
 
-def _pooled(vectors: Tensor, quality: Tensor, encoder: IdentityEncoder) -> tuple[IdentityEmbedding, bool]:
+def _pooled(
+    vectors: Tensor, quality: Tensor, encoder: IdentityEncoder, small: Tensor
+) -> tuple[IdentityEmbedding, bool]:
     """The pooled identity, and whether the photos were taken for several people."""
     try:
-        return pool(vectors, quality, encoder).identity, False
+        return pool(vectors, quality, encoder, small=small).identity, False
     except DifferentPeopleError:
-        return pool(vectors, quality, encoder, settings=PoolingSettings(check=False)).identity, True
+        unchecked = PoolingSettings(check=False)
+        return pool(vectors, quality, encoder, settings=unchecked, small=small).identity, True
 
 
 def _points(photo: Photo, landmarks: str, analyzer: FaceAnalyzer | None) -> tuple[np.ndarray, np.ndarray]:

@@ -15,6 +15,7 @@ from torch.nn import functional
 
 from ..errors import ArgumentError, EncoderMismatchError, FileFormatError
 from ..images import atomic_path
+from .glimpse import SmallViews
 
 KINDS = ("single", "pooled", "fitted")
 _FORMAT = "idfsr-identity"
@@ -36,7 +37,7 @@ class EncoderId(Protocol):
 class IdentityEmbedding:
     """One person as one encoder sees them.
 
-    A file holds the same fields: the vector as a tensor, the others in the metadata.
+    A file holds the same fields: the vectors as tensors, the others in the metadata.
     """
 
     vector: Tensor  # [D] float32 on the CPU; unit norm unless fitted
@@ -45,6 +46,7 @@ class IdentityEmbedding:
     photos: int  # how many photos went in
     kind: str  # "single" (one photo), "pooled" (several) or "fitted" (optimised)
     created_by: str = "idfsr"  # program and version that made it
+    small: SmallViews | None = None  # how the photos look when made small; None: not known, as in older files
 
     def __post_init__(self) -> None:
         vector = torch.as_tensor(self.vector).detach().to("cpu", torch.float32).clone()
@@ -60,6 +62,9 @@ class IdentityEmbedding:
             raise ArgumentError("identity vector", f"length {norm:.4f}", "normalise it; only fitted ones may differ")
         if self.photos < 1 or not self.encoder:
             raise ArgumentError("identity", f"{self.photos} photos by {self.encoder!r}", "give a photo and an encoder")
+        if self.small is not None and self.small.vectors.shape[1] != len(vector):
+            value = f"of {self.small.vectors.shape[1]} numbers for a vector of {len(vector)}"
+            raise ArgumentError("small views", value, "give those by the same encoder")
 
     @property
     def dim(self) -> int:
@@ -91,8 +96,11 @@ class IdentityEmbedding:
             "kind": self.kind,
             "created_by": self.created_by,
         }
+        tensors, metadata = {"vector": self.vector}, {"format": _FORMAT, "identity": json.dumps(told)}
+        if self.small is not None:  # beside the rest, so that an older program reads the file, too
+            tensors["small"], metadata["small_sides"] = self.small.vectors, json.dumps(self.small.sides)
         with atomic_path(path) as temporary:
-            save_file({"vector": self.vector}, temporary, {"format": _FORMAT, "identity": json.dumps(told)})
+            save_file(tensors, temporary, metadata)
 
     @staticmethod
     def load(path: Path | str) -> IdentityEmbedding:
@@ -102,22 +110,24 @@ class IdentityEmbedding:
             FileFormatError: no such file, damaged, something else, or with numbers that make no sense.
         """
         what = f"identity file {path}"
-        vector, told = _read(what, path)
+        tensors, told, sides = _read(what, path)
         try:
-            return IdentityEmbedding(vector=vector, **told)
+            small = SmallViews(sides=sides, vectors=tensors["small"]) if "small" in tensors else None
+            return IdentityEmbedding(vector=tensors["vector"], small=small, **told)
         except (ArgumentError, TypeError) as error:
             raise FileFormatError(what, error, _REMEDY) from error
 
 
-def _read(what: str, path: Path | str) -> tuple[Tensor, dict]:
+def _read(what: str, path: Path | str) -> tuple[dict[str, Tensor], dict, tuple[int, ...]]:
+    """Tensors by name, what is told of them, and the sides of the small views."""
     try:
         with safe_open(path, "pt") as file:
             metadata = file.metadata() or {}
             if metadata.get("format") != _FORMAT:
                 remedy = "give a file that encoding or fitting wrote"
                 raise FileFormatError(what, f"format {metadata.get('format')}", remedy)
-            vector = file.get_tensor("vector")
-        told = json.loads(metadata["identity"])
+            tensors = {name: file.get_tensor(name) for name in ("vector", "small") if name in set(file.keys())}
+        told, sides = json.loads(metadata["identity"]), tuple(json.loads(metadata.get("small_sides", "[]")))
         version = told.pop("version")
     except (SafetensorError, OSError, ValueError, KeyError, AttributeError, TypeError) as error:
         if isinstance(error, FileFormatError):
@@ -127,7 +137,9 @@ def _read(what: str, path: Path | str) -> tuple[Tensor, dict]:
         raise FileFormatError(what, f"version {version}", f"use a newer idfsr, or {_REMEDY}")
     if not isinstance(told.get("photos"), int) or not all(isinstance(told.get(k), str) for k in ("encoder", "kind")):
         raise FileFormatError(what, told, _REMEDY)
-    return vector, told
+    if "vector" not in tensors:
+        raise FileFormatError(what, "no vector", _REMEDY)
+    return tensors, told, sides
 
 
 def similarity(first: Tensor, second: Tensor) -> Tensor:

@@ -11,6 +11,7 @@ from torch.nn import functional
 
 from ..errors import ArgumentError, DifferentPeopleError
 from .embedding import EncoderId, IdentityEmbedding, similarity_matrix
+from .glimpse import SIDES, SmallViews
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,6 +89,7 @@ def pool(
     *,
     names: Sequence[str] | None = None,
     settings: PoolingSettings | None = None,
+    small: Tensor | None = None,
 ) -> Pooled:
     """Pool the embeddings of N photos of one person.
 
@@ -102,6 +104,7 @@ def pool(
         encoder: what made the vectors.
         names: what to call the photos in the report; "photo 1" and so on where absent.
         settings: weights and threshold.
+        small: [N, V, D], each photo's :func:`~idfsr_core.identity.glimpse.view_small`, pooled with the same weights.
 
     Raises:
         ArgumentError: no photos, shapes that do not fit, numbers that are not finite.
@@ -126,6 +129,7 @@ def pool(
         encoder_hash=encoder.hash,
         photos=len(kept),
         kind="single" if len(kept) == 1 else "pooled",
+        small=None if small is None else SmallViews(sides=SIDES, vectors=torch.einsum("n,nvd->vd", weights, small)),
     )
     verdicts = _verdicts(labels, vectors, quality, weights)
     return Pooled(identity=identity, report=PoolingReport(photos=verdicts, similarity=similarity_matrix(vectors)))

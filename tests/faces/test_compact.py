@@ -13,6 +13,8 @@ from idfsr_core.faces.compact import AnalyzerNetworks, CompactAnalyzer
 from idfsr_core.faces.cropping import box_from_keypoints
 from idfsr_core.faces.decoding import STRIDE, encode
 from idfsr_core.faces.networks import DetectorConfig, LandmarkConfig
+from idfsr_core.faces.points import MIRROR_5, MIRROR_68
+from tests import tiny
 
 KEYPOINTS = torch.tensor([[60.0, 40.0], [76.0, 41.0], [68.0, 50.0], [62.0, 57.0], [75.0, 58.0]])
 
@@ -185,19 +187,24 @@ def test_a_picture_of_a_few_pixels_is_filled_by_its_face(analyzer, width, height
 class Looking(InTheMiddle):
     """The same, keeping what it was shown."""
 
+    def __init__(self) -> None:
+        super().__init__()
+        self.seen: list[torch.Tensor] = []
+
     def forward(self, crop: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        self.seen = crop
+        self.seen.append(crop)
         return super().forward(crop)
 
 
-def test_a_filling_face_is_read_from_the_whole_picture(analyzer):
+def test_a_filling_face_is_read_from_the_whole_picture_and_its_mirror_image(analyzer):
     analyzer.networks.filling = net = Looking()
     image = torch.zeros(1, 3, 6, 6)
     image[..., 0, 0], image[..., 5, 5] = 1.0, 1.0
     analyzer.analyze(image)
-    assert net.seen.shape == (1, 3, 32, 32)
-    assert net.seen[0, 0, 0, 0] > 0.9
-    assert net.seen[0, 0, -1, -1] > 0.9
+    upright, mirrored = net.seen
+    assert upright.shape == mirrored.shape == (1, 3, 32, 32)
+    assert min(upright[0, 0, 0, 0], upright[0, 0, -1, -1]) > 0.9
+    assert min(mirrored[0, 0, 0, -1], mirrored[0, 0, -1, 0]) > 0.9
 
 
 def test_without_a_network_for_them_tiny_pictures_are_left_to_the_detector(analyzer):
@@ -250,3 +257,14 @@ def test_a_find_at_the_edge_of_a_small_picture_must_be_sure(analyzer, bias, midd
     analyzer.networks.calibration.copy_(torch.tensor([bias, 1.0, 0.0, 0.0]))
     (face,) = analyzer.analyze(_small_picture(1, 8, 24))
     assert face.keypoints[:, 0].mean() == pytest.approx(middle, abs=0.7)
+
+
+def test_the_face_of_a_tiny_picture_and_of_its_mirror_image_lie_in_one_place() -> None:
+    picture = torch.rand(1, 3, 6, 6, generator=torch.Generator().manual_seed(2))
+    finder = CompactAnalyzer(tiny.networks()["analyzer"])  # pyright: ignore[reportArgumentType]
+    (face,), (mirrored,) = finder.analyze(picture), finder.analyze(picture.flip(-1))
+    assert face.landmarks is not None
+    assert mirrored.landmarks is not None
+    turned = (mirrored.landmarks * [-1, 1] + [5, 0])[MIRROR_68]
+    np.testing.assert_allclose(face.landmarks, turned, atol=1e-4)
+    np.testing.assert_allclose(face.keypoints, (mirrored.keypoints * [-1, 1] + [5, 0])[MIRROR_5], atol=1e-4)

@@ -12,6 +12,7 @@ from safetensors.torch import save_file
 
 from idfsr_core.errors import ArgumentError, EncoderMismatchError, FileFormatError, OutputError
 from idfsr_core.identity.embedding import IdentityEmbedding, similarity, similarity_matrix
+from idfsr_core.identity.glimpse import SmallViews
 
 
 class _Encoder(NamedTuple):
@@ -47,6 +48,28 @@ def test_a_file_gives_back_what_was_written(tmp_path, dim, seed, photos, kind, n
     assert torch.equal(read.vector, made.vector)
     for field in ("encoder", "encoder_hash", "photos", "kind", "created_by"):
         assert getattr(read, field) == getattr(made, field)
+
+
+def test_a_file_holds_how_the_photos_look_when_made_small_and_need_not(tmp_path):
+    views = SmallViews(sides=(12, 16), vectors=torch.stack((_unit(seed=1), _unit(seed=2))))
+    _made(small=views).save(tmp_path / "with.safetensors")
+    read = IdentityEmbedding.load(tmp_path / "with.safetensors").small
+    assert read is not None
+    assert read.sides == views.sides
+    assert torch.equal(read.vectors, views.vectors)
+    _made().save(tmp_path / "without.safetensors")
+    assert IdentityEmbedding.load(tmp_path / "without.safetensors").small is None
+
+
+def test_small_views_that_do_not_fit_the_vector_are_refused(tmp_path):
+    views = SmallViews(sides=(12,), vectors=_unit(9)[None])
+    with pytest.raises(ArgumentError, match="of 9 numbers for a vector of 8"):
+        _made(small=views)
+    told = json.dumps({"version": 1, "created_by": "test", **KEYS})
+    metadata = {"format": "idfsr-identity", "identity": told, "small_sides": "[12, 16]"}
+    save_file({"vector": _unit(), "small": _unit()[None]}, tmp_path / "a.safetensors", metadata)
+    with pytest.raises(FileFormatError, match="small views"):
+        IdentityEmbedding.load(tmp_path / "a.safetensors")
 
 
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
