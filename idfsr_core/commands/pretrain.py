@@ -121,7 +121,7 @@ def _add_analyzer(parser: argparse.ArgumentParser) -> None:
     add("--pack", metavar="FOLDER", help="insightface pack that looks for faces which the index does not list")
     add("--landmark-steps", type=int, default=2000, metavar="N", help="updates of the landmarks (default: 2000)")
     text = "updates of the network for pictures that are nothing but a face (default: 6000)"
-    add("--filling-steps", type=int, default=6000, metavar="N", help=text)
+    add("--filling-steps", type=int, default=14000, metavar="N", help=text)
     _add_machine(parser)
 
 

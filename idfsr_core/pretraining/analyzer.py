@@ -48,7 +48,7 @@ class AnalyzerSettings:
     pack: Path | None = None  # insightface pack that looks for further, unlisted faces
     split: str = "train"
     landmark_steps: int = 2000
-    filling_steps: int = 6000
+    filling_steps: int = 14000
     detector_steps: int = 3000
     landmark_batch: int = 128
     filling_batch: int = 128
