@@ -62,7 +62,7 @@ class Known:
         return Likeness(identity=self.identity, encoder=self.encoder)
 
     def seen_in(self, cond: Conditioning, options: RestoreOptions) -> Conditioning:
-        """Conditions whose identity is this person's, as far as the small picture says as it shows them there."""
+        """The same conditions with this person's identity, moved to what the small picture shows of them."""
         side = cond.lr.shape[-1]
         return cond.with_identity(glimpsed(self.identity, cond.upsampled, side, self.encoder, options.glimpse))
 

@@ -114,7 +114,7 @@ class IdentityEmbedding:
         try:
             small = SmallViews(sides=sides, vectors=tensors["small"]) if "small" in tensors else None
             return IdentityEmbedding(vector=tensors["vector"], small=small, **told)
-        except (ArgumentError, TypeError) as error:
+        except (ArgumentError, TypeError, ValueError) as error:
             raise FileFormatError(what, error, _REMEDY) from error
 
 

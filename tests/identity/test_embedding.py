@@ -66,10 +66,11 @@ def test_small_views_that_do_not_fit_the_vector_are_refused(tmp_path):
     with pytest.raises(ArgumentError, match="of 9 numbers for a vector of 8"):
         _made(small=views)
     told = json.dumps({"version": 1, "created_by": "test", **KEYS})
-    metadata = {"format": "idfsr-identity", "identity": told, "small_sides": "[12, 16]"}
-    save_file({"vector": _unit(), "small": _unit()[None]}, tmp_path / "a.safetensors", metadata)
-    with pytest.raises(FileFormatError, match="small views"):
-        IdentityEmbedding.load(tmp_path / "a.safetensors")
+    for sides in ("[12, 16]", '["a"]', "[[1]]", "3", "{"):
+        metadata = {"format": "idfsr-identity", "identity": told, "small_sides": sides}
+        save_file({"vector": _unit(), "small": _unit()[None]}, tmp_path / "a.safetensors", metadata)
+        with pytest.raises(FileFormatError, match="encode or fit"):
+            IdentityEmbedding.load(tmp_path / "a.safetensors")
 
 
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
