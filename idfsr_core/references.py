@@ -180,7 +180,7 @@ def prepare_references(
     return _pooled(encoder, found, notes)
 
 
-def pooled_views(photos: Sequence[Reference]) -> Tensor | None:
+def _small_views(photos: Sequence[Reference]) -> Tensor | None:
     """The photos' small views [N, V, D] for :func:`~idfsr_core.identity.pooling.pool`; None where one has none."""
     views = [photo.small for photo in photos if photo.small is not None]
     return torch.stack(views) if len(views) == len(photos) else None
@@ -190,7 +190,7 @@ def _pooled(encoder: IdentityEncoder, found: list[Reference], notes: list[str]) 
     """Pool the embeddings; a stranger goes from the photos too."""
     vectors = torch.stack([reference.embedding for reference in found])
     quality = torch.tensor([reference.quality for reference in found])
-    small = pooled_views(found)
+    small = _small_views(found)
     pooled = pool(vectors, quality, encoder, names=[reference.name for reference in found], small=small)
     return PreparedReferences(
         photos=tuple(found[index] for index in pooled.report.kept),

@@ -12,12 +12,11 @@ import torch
 from torch import Tensor
 
 from .bundle import Bundle
-from .diffusion.conditioning import Conditioning, upsample
+from .diffusion.conditioning import Conditioning
 from .errors import ArgumentError
 from .face_choice import find_face
 from .geometry import Alignment
 from .identity.embedding import IdentityEmbedding, similarity
-from .identity.glimpse import glimpsed
 from .identity.likeness import Likeness
 from .images import check_image
 from .options import RestoreOptions
@@ -29,6 +28,7 @@ from .steps import (
     align,
     dense_landmarks,
     doubts_of_scale,
+    identity_seen,
     judge_for,
     low_resolution_face,
     make_conditioning,
@@ -142,8 +142,7 @@ def prepare_face(
         region = mask_from_picture(mask, alignment, options).to(device)
     likeness = Likeness(identity=references.identity, encoder=bundle.encoder) if references else None
     warped = warp_references(references.photos if references else (), landmarks, lr, region, options, likeness)
-    seen = glimpsed(identity, upsample(lr, size).clamp(0, 1), lr.shape[-1], bundle.encoder, options.glimpse)
-    cond = make_conditioning(lr, region, warped, seen[0])
+    cond = identity_seen(make_conditioning(lr, region, warped, identity.vector), identity, bundle.encoder, options)
     return PreparedFace(face=face, reason=reason, alignment=alignment, cond=cond, warped=warped)
 
 

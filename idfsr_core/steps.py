@@ -1,7 +1,7 @@
 """The steps of a restoration, one function each; :mod:`idfsr_core.restoration` calls them in order.
 
 find_face -> align -> low_resolution_face -> dense_landmarks -> make_mask -> warp_references -> make_conditioning ->
-restore_crop -> paste_crop
+identity_seen -> restore_crop -> paste_crop
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from .diffusion.sampling import SamplingSettings, sample
 from .diffusion.steering import steer
 from .errors import ImageError
 from .geometry import Alignment, transform_points
+from .identity.glimpse import glimpsed
 from .masking import face_mask, soft_mask, user_mask
 from .options import RestoreOptions
 from .references import Reference
@@ -31,6 +32,8 @@ if TYPE_CHECKING:
     from .diffusion.judge import Judge
     from .faces.analyzer import FaceAnalyzer
     from .faces.face import Face
+    from .identity.embedding import IdentityEmbedding
+    from .identity.encoders import IdentityEncoder
     from .identity.likeness import Likeness
 
 LEAST_LR = 3  # pixels of the low-resolution face below which nothing is left to be consistent with
@@ -204,6 +207,14 @@ def make_conditioning(lr: Tensor, mask: Tensor, warped: WarpedSet, identity: Ten
         reference_valid=torch.ones(1, count, dtype=torch.bool, device=mask.device),
         identity=identity[None].to(mask),
     )
+
+
+def identity_seen(
+    cond: Conditioning, identity: IdentityEmbedding, encoder: IdentityEncoder, options: RestoreOptions
+) -> Conditioning:
+    """The same conditions with a person's identity, moved to what the small pictures show of them."""
+    vectors = glimpsed(identity, cond.upsampled, cond.lr.shape[-1], encoder, options.glimpse)
+    return cond.with_identity(vectors.to(cond.mask))
 
 
 def restore_crop(

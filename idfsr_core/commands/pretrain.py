@@ -120,7 +120,7 @@ def _add_analyzer(parser: argparse.ArgumentParser) -> None:
     add("--teacher", metavar="FILE", required=True, help="ONNX model of 68 landmarks")
     add("--pack", metavar="FOLDER", help="insightface pack that looks for faces which the index does not list")
     add("--landmark-steps", type=int, default=2000, metavar="N", help="updates of the landmarks (default: 2000)")
-    text = "updates of the network for pictures that are nothing but a face (default: 6000)"
+    text = "updates of the network for pictures that are nothing but a face (default: 14000)"
     add("--filling-steps", type=int, default=14000, metavar="N", help=text)
     _add_machine(parser)
 

@@ -20,7 +20,7 @@ from ..faces.face import Face
 from ..faces.points import five_from_dense
 from ..geometry import Alignment, resize_matrix
 from ..identity.embedding import IdentityEmbedding
-from ..identity.glimpse import SIDES, SmallViews, glimpsed, view_small
+from ..identity.glimpse import SIDES, SmallViews, view_small
 from ..identity.likeness import Likeness
 from ..identity.pooling import PoolingSettings, pool
 from ..options import RestoreOptions
@@ -30,6 +30,7 @@ from ..references import Reference
 from ..steps import (
     align,
     dense_landmarks,
+    identity_seen,
     low_resolution_face,
     make_conditioning,
     make_mask,
@@ -63,8 +64,7 @@ class Known:
 
     def seen_in(self, cond: Conditioning, options: RestoreOptions) -> Conditioning:
         """The same conditions with this person's identity, moved to what the small picture shows of them."""
-        side = cond.lr.shape[-1]
-        return cond.with_identity(glimpsed(self.identity, cond.upsampled, side, self.encoder, options.glimpse))
+        return identity_seen(cond, self.identity, self.encoder, options)
 
     def alone(self) -> Known:
         """The same with the first photo only."""

@@ -10,7 +10,6 @@ encoder can read the face. Method and values are ours; figures in docs/RESULTS.m
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -57,10 +56,10 @@ class SmallViews:
         return self.vectors[upper - 1].lerp(self.vectors[upper], share)
 
 
-def view_small(encoder: IdentityEncoder, face: Tensor, sides: Sequence[int] = SIDES) -> Tensor:
-    """Unit vectors [N, D] of a good face [1, 3, S, S], an FFHQ-style crop, made ``sides`` small; on the CPU."""
+def view_small(encoder: IdentityEncoder, face: Tensor) -> Tensor:
+    """Unit vectors [N, D] of a good face [1, 3, S, S], an FFHQ-style crop, made as small as SIDES; on the CPU."""
     size = face.shape[-1]
-    small = [F.adaptive_avg_pool2d(face, min(side, size)) for side in sides]
+    small = [F.adaptive_avg_pool2d(face, min(side, size)) for side in SIDES]
     return _seen(encoder, torch.cat([F.interpolate(each, size=(size, size), mode="bicubic") for each in small]))[0]
 
 
