@@ -206,7 +206,14 @@ def _ticks(low: float, high: float, count: int) -> list[float]:
     """About ``count`` round values between two."""
     rough = (high - low) / count
     power = 10.0 ** math.floor(math.log10(rough))
-    step = next(factor * power for factor in (1, 2, 5, 10) if factor * power >= rough * 0.999)
+    factors = (1, 2, 5, 10)
+    place = next(place for place, factor in enumerate(factors) if factor * power >= rough * 0.999)
+    # Of two values wanted, the step from 2 to 5 may leave none in the range.
+    return _multiples(factors[place] * power, low, high) or _multiples(factors[place - 1] * power, low, high)
+
+
+def _multiples(step: float, low: float, high: float) -> list[float]:
+    """All multiples of a step between two values."""
     first = math.ceil(low / step - 1e-9)
     return [round(place * step, 10) for place in range(first, math.floor(high / step + 1e-9) + 1)]
 

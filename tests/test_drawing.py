@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from torch import Tensor
 
@@ -129,6 +129,7 @@ def test_a_comparison_needs_a_figure_for_each_name() -> None:
 
 
 @given(st.floats(-1e3, 1e3), st.floats(1e-3, 1e3), st.integers(2, 8))
+@example(1.0, 401.0, 2)
 def test_ticks_are_few_round_values_within_the_range(low: float, span: float, wanted: int) -> None:
     ticks = drawing._ticks(low, low + span, wanted)
     assert 1 <= len(ticks) <= wanted + 1
