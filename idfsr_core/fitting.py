@@ -237,7 +237,7 @@ class _Fit:
         start = self.denoiser.start(cond)
         x = noisy(target, start, noise, self.denoiser.config.start_noise, time)
         slope = None
-        if self.denoiser.config.slope and (judge := self._judge(faces, chosen)):
+        if self.denoiser.config.slope and (judge := self._judge(faces, chosen)) and judge.leads:
             slope = judge.slope((start + 1) / 2, cond.identity)  # of the vector as it is: no gradient of a gradient
         with autocast(target.device, self.runtime):
             estimate = self.denoiser(x, time, cond, slope).float()

@@ -29,6 +29,7 @@ _RANGES: dict[str, tuple[float, float]] = {
     "mask_forehead": (0, 2),
     "max_references": (1, 32),
     "likeness": (0, 10),
+    "mirror": (0, 1),
     "glimpse": (0, 2),
     "scale": (1, 64),
     "enlarge": (1, 64),
@@ -54,7 +55,8 @@ class RestoreOptions:
     steps: int = 2
     """Denoising steps, 1 to 1000."""
     steering: int = 5
-    """Small steps, 0 to 100, by which the result is moved towards the identity as the encoder sees it; 0 = none."""
+    """Small steps, 0 to 100, by which the result is moved towards the identity as the encoder sees it; 0 = none.
+    Towards the identity of a single photo 2 at most are done."""
     seed: int = 0
     """Seed of the sampler's noise."""
     style_guidance: float = 1.0
@@ -84,6 +86,9 @@ class RestoreOptions:
     likeness: float = 0.8
     """0 to 10: how much it counts, in the choice among the photos, that the composite looks like the person, against
     landmarks that fit (in eye distances); 0 = landmarks alone."""
+    mirror: float = 0.08
+    """0 to 1: by how many eye distances the mirror image of a photo has to fit better than the photo as it is before
+    it is laid on, so that a person who looks to the other side is seen from the right one; 1 = never."""
     glimpse: float = 1.0
     """0 to 2: how much the small picture's own look counts beside the identity, the more, the better the encoder reads
     it; 0 = the identity alone."""

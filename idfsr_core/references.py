@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from .errors import ArgumentError, FaceNotFoundError
+from .faces.points import MIRROR_68
 from .geometry import Alignment
 from .identity.compact import CompactEncoder
 from .identity.embedding import IdentityEmbedding, similarity
@@ -51,6 +52,7 @@ class Reference:
     embedding: Tensor  # [D] unit norm
     quality: float  # as the encoder tells it; more is better
     small: Tensor | None = None  # [V, D] by :func:`idfsr_core.identity.glimpse.view_small`; None: not looked at
+    turned: bool = False  # crop and landmarks are those of its mirror image
 
     def __post_init__(self) -> None:
         side = self.crop.shape[-1]
@@ -68,6 +70,13 @@ class Reference:
     def margin(self) -> int:
         """Pixels of the crop on each side of that."""
         return (self.crop.shape[-1] - self.size) // 2
+
+
+def mirrored(photo: Reference) -> Reference:
+    """The photo's mirror image. Its embeddings stay: to an encoder both are one person."""
+    landmarks = photo.landmarks[torch.from_numpy(MIRROR_68).to(photo.landmarks.device)].clone()
+    landmarks[:, 0] = photo.crop.shape[-1] - 1 - landmarks[:, 0]
+    return replace(photo, crop=photo.crop.flip(-1), landmarks=landmarks, turned=not photo.turned)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -7,7 +7,7 @@ identity_seen -> restore_crop -> paste_crop
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -23,7 +23,7 @@ from .geometry import Alignment, transform_points
 from .identity.glimpse import glimpsed
 from .masking import face_mask, soft_mask, user_mask
 from .options import RestoreOptions
-from .references import Reference
+from .references import Reference, mirrored
 from .runtime import Runtime
 from .warping import ReferenceChoice, WarpedReference, choose_reference, keypoints_of, refine_warp, warp_reference
 
@@ -40,6 +40,7 @@ LEAST_LR = 3  # pixels of the low-resolution face below which nothing is left to
 LEARNED_SCALE = 6.0  # the model learned 8x to 32x; below this it is off that ground
 SHARP_SCALE = 4.0  # below this scale the picture knows the face better than any reference
 LARGEST_SIDE = 4096  # to which a picture is enlarged unasked
+STEERING_ALONE = 2  # steps of steering, at most, towards the vector of a single photo
 MOST_COMPARED = 8  # photos whose composites are looked at
 
 
@@ -114,7 +115,8 @@ def warp_references(
         landmarks: of the low-resolution face, [1, 68, 2] in crop pixels.
         lr: [1, 3, h, h], for the refinement.
         mask: [1, 1, S, S], for the refinement.
-        options: ``warp_method``, ``reference_warp``, ``refine``, ``max_references`` and ``likeness`` are read.
+        options: ``warp_method``, ``reference_warp``, ``refine``, ``max_references``, ``likeness`` and ``mirror`` are
+            read.
         likeness: who the person is; None chooses by pose and expression alone.
     """
     size = mask.shape[-1]
@@ -129,6 +131,7 @@ def warp_references(
             images=empty.expand(-1, -1, 3, -1, -1),
             coverages=empty,
         )
+    photos = _turned(photos, landmarks, options.mirror)
     choice = choose_reference(landmarks[0], torch.stack([photo.landmarks for photo in photos]))
     if likeness is not None and options.likeness and len(photos) > 1:
         choice = _most_alike(choice, photos, landmarks, lr, mask, options, likeness)
@@ -139,12 +142,30 @@ def warp_references(
     others = [_warp(photo, landmarks, size, options.reference_warp) for photo in chosen]
     return WarpedSet(
         names=tuple(photo.name for photo in chosen),
-        reasons=tuple(choice.reasons[: len(chosen)]),
+        reasons=tuple(
+            f"mirrored; {reason}" if photo.turned else reason
+            for photo, reason in zip(chosen, choice.reasons, strict=False)
+        ),
         style=style.image,
         style_coverage=style.coverage,
         images=torch.stack([each.image for each in others], 1),
         coverages=torch.stack([each.coverage for each in others], 1),
     )
+
+
+def _turned(photos: Sequence[Reference], landmarks: Tensor, margin: float) -> list[Reference]:
+    """Each photo, or its mirror image where that fits the face better by ``margin`` eye distances; 1: never.
+
+    A head turned to the one side does not fit a face turned to the other, and no warp of ours turns it. Its mirror
+    image does, at the price of moles and partings on the wrong side; so it has to fit clearly better.
+    """
+    if margin >= 1:
+        return list(photos)
+    turned = [mirrored(photo) for photo in photos]
+    choice = choose_reference(landmarks[0], torch.stack([photo.landmarks for photo in (*photos, *turned)]))
+    apart = [residual for _, residual in sorted(zip(choice.order, choice.residuals, strict=True))]
+    better = [turn + margin < plain for plain, turn in zip(apart[: len(photos)], apart[len(photos) :], strict=True)]
+    return [turned[place] if better[place] else photo for place, photo in enumerate(photos)]
 
 
 def _most_alike(
@@ -248,11 +269,12 @@ def restore_crop(
 
 
 def judge_for(photos: int, judge: Judge | None) -> Judge | None:
-    """The judge, or None for the identity of one photo: it says no more than that photo shows already.
+    """The judge for an identity of so many photos; of one photo, a judge who does not lead the denoiser.
 
-    Led towards a single photo's vector, faces are a little less like the person, not more (docs/RESULTS.md).
+    A single photo's vector says hardly more than that photo shows already. A denoiser led towards it makes faces less
+    like the person; what a small step or two of steering still gain is what the small picture shows (docs/RESULTS.md).
     """
-    return judge if photos > 1 else None
+    return judge if judge is None or photos > 1 else replace(judge, leads=False)
 
 
 def steered(
@@ -261,7 +283,8 @@ def steered(
     """Restored faces [B, 3, S, S] moved towards the identity, where somebody can judge that and it is asked for."""
     if judge is None or not options.identity_guidance:
         return faces
-    return steer(faces, cond.mask, cond.identity, judge, options.steering, runtime)
+    steps = options.steering if judge.leads else min(options.steering, STEERING_ALONE)
+    return steer(faces, cond.mask, cond.identity, judge, steps, runtime)
 
 
 def doubts_of_scale(scale: float) -> list[str]:

@@ -91,6 +91,16 @@ class IDFSRWarpReference(io.ComfyNode):
                         "the crop. It pays where landmarks are three or more pixels off."
                     ),
                 ),
+                io.Boolean.Input(
+                    "mirror",
+                    optional=True,  # prompts that were saved before it came stay valid
+                    default=True,
+                    advanced=True,
+                    tooltip=(
+                        "Lay on a photo's mirror image where that fits clearly better, because the head is turned the "
+                        "other way. Off: moles and partings stay on their side."
+                    ),
+                ),
             ],
             outputs=[
                 io.Image.Output(
@@ -115,6 +125,7 @@ class IDFSRWarpReference(io.ComfyNode):
         count: int,
         refine: bool,
         crop: Tensor | None = None,
+        mirror: bool = True,
     ) -> io.NodeOutput:
         """Prepare, choose, warp."""
         from ..idfsr_core.frames import only_photo, warp_onto_faces
@@ -125,7 +136,10 @@ class IDFSRWarpReference(io.ComfyNode):
         named = ((f"reference {number}", pictures[number : number + 1]) for number in range(len(pictures)))
         photos = prepare_references(analyzer.finder, analyzer.encoder, named, runtime.check, face.size)
         chosen = only_photo(photos, f"reference {index}") if choose == INDEX else photos
-        options = RestoreOptions(warp_method=method, reference_warp=method, max_references=count, refine=refine)
+        margin = _USUAL.mirror if mirror else 1.0
+        options = RestoreOptions(
+            warp_method=method, reference_warp=method, max_references=count, refine=refine, mirror=margin
+        )
         crops = None if crop is None else bridge.to_core(crop, "crop")
         warped = warp_onto_faces(
             chosen, face.faces, options, crops, face.size, check=runtime.check, encoder=analyzer.encoder

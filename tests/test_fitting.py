@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 
+from idfsr_core.diffusion.judge import Judge
 from idfsr_core.errors import ArgumentError, Cancelled, EncoderMismatchError
 from idfsr_core.fitting import FittingResult, FittingSettings, fit_identity
 from idfsr_core.identity.compact import CompactEncoder
@@ -194,3 +195,16 @@ def test_photos_prepared_for_another_model_are_refused(networks):
     large = replace(photos(1)[0], crop=tiny.portrait(384))
     with pytest.raises(ArgumentError, match="256 px"):
         fit_identity(networks["denoiser"], encoder, start(encoder), [large], SHORT)
+
+
+@pytest.mark.parametrize(("photos_of_start", "asked"), [(1, False), (4, True)])
+def test_the_vector_of_one_photo_leads_nobody_in_the_fit_either(
+    networks: dict, monkeypatch: pytest.MonkeyPatch, photos_of_start: int, asked: bool
+) -> None:
+    seen = []
+    plain = Judge.slope
+    monkeypatch.setattr(Judge, "slope", lambda self, *given: (seen.append(1), plain(self, *given))[1])
+    encoder = networks["encoder"]
+    begun = replace(start(encoder), photos=photos_of_start)
+    fit_identity(networks["denoiser"], encoder, begun, photos(3), SHORT)
+    assert bool(seen) == asked

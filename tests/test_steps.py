@@ -7,8 +7,22 @@ import torch
 from idfsr_core.errors import ImageError
 from idfsr_core.faces.face import Face
 from idfsr_core.options import RestoreOptions
-from idfsr_core.steps import align, low_resolution_face, lr_size, make_mask, output_size, paste_crop
+from idfsr_core.references import Reference, mirrored
+from idfsr_core.steps import (
+    STEERING_ALONE,
+    align,
+    judge_for,
+    low_resolution_face,
+    lr_size,
+    make_mask,
+    output_size,
+    paste_crop,
+    steered,
+    warp_references,
+)
 from tests import tiny
+from tests.diffusion.faces import random_conditioning
+from tests.diffusion.judges import linear_judge
 from tests.tiny import portrait, stub_face
 
 
@@ -67,3 +81,54 @@ def test_pasting_what_was_there_changes_nothing_visible() -> None:
     assert (pasted - grown).abs().max() < 0.02
     assert torch.equal(pasted[..., :100], grown[..., :100])
     assert torch.equal(paste_crop(image, crop, alignment, (200, 200), 0.06)[..., :20], image[..., :20])
+
+
+def turned_photo(yaw: float) -> Reference:
+    """A photo whose inner landmarks lie ``yaw`` pixels beside the middle, as those of a turned head do."""
+    landmarks = torch.from_numpy(tiny.dense_template()).float() + 32
+    landmarks[17:, 0] += yaw
+    return Reference(name="turned", crop=portrait(192), landmarks=landmarks, embedding=torch.ones(4) / 2, quality=1.0)
+
+
+def test_a_mirrored_photo_has_its_features_on_the_other_side_and_mirrored_again_is_itself() -> None:
+    photo = turned_photo(5)
+    other = mirrored(photo)
+    assert torch.equal(other.crop[..., 0], photo.crop[..., -1])
+    assert other.landmarks[36, 0] == 191 - photo.landmarks[45, 0]  # outer corners of the eyes
+    assert other.landmarks[36, 0] < other.landmarks[45, 0]
+    assert other.turned
+    again = mirrored(other)
+    assert not again.turned
+    assert torch.equal(again.crop, photo.crop)
+    assert torch.allclose(again.landmarks, photo.landmarks)
+
+
+@pytest.mark.parametrize(
+    ("yaw", "mirror", "expected"), [(7, 0.08, True), (1, 0.08, False), (1, 0, True), (7, 1, False)]
+)
+def test_a_photo_of_the_other_side_is_mirrored_where_that_fits_clearly_better(
+    yaw: float, mirror: float, expected: bool
+) -> None:
+    photo, face = turned_photo(yaw), turned_photo(-yaw).landmarks[None] - 32
+    lr, mask = torch.zeros(1, 3, 8, 8), torch.ones(1, 1, 128, 128)
+    warped = warp_references([photo], face, lr, mask, RestoreOptions(mirror=mirror))
+    assert warped.names == ("turned",)
+    assert ("mirrored" in warped.reasons[0]) == expected
+    plain = warp_references([photo], photo.landmarks[None] - 32, lr, mask, RestoreOptions(mirror=mirror))
+    assert "mirrored" not in plain.reasons[0]
+
+
+def test_the_vector_of_one_photo_steers_little_and_leads_nobody() -> None:
+    judge = linear_judge(24)
+    cond = random_conditioning(batch=2)
+    faces = torch.rand(2, 3, *cond.mask.shape[-2:])
+    several, single = judge_for(2, judge), judge_for(1, judge)
+    assert several is judge
+    assert single is not None
+    assert not single.leads
+    assert judge_for(1, None) is None
+    far, near = (steered(faces, cond, RestoreOptions(), each) for each in (several, single))
+    few = steered(faces, cond, RestoreOptions(steering=STEERING_ALONE), several)
+    assert torch.equal(near, few)
+    assert not torch.equal(near, far)
+    assert torch.equal(steered(faces, cond, RestoreOptions(steering=0), single), faces)

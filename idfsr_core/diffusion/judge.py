@@ -30,6 +30,7 @@ class Judge:
 
     encoder: IdentityEncoder
     find: Callable[[Tensor], Tensor]  # faces [B, 3, S, S] in 0..1 -> their five keypoints [B, 5, 2] in pixels
+    leads: bool = True  # the denoiser may go by the slope; False: only the steering asks, and few steps of it help
 
     def slope(self, faces: Tensor, identity: Tensor) -> Tensor:
         """Which change of each pixel makes faces more like their identity vectors: the gradient of the cosine.

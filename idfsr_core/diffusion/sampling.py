@@ -83,7 +83,7 @@ def sample(
     scheduler = make_scheduler(settings.scheduler, settings.steps)
     estimate = denoiser.start(cond)
     x = estimate + denoiser.config.start_noise * starting_noise(cond, settings.seed, settings.same_noise)
-    asked = judge if denoiser.config.slope and settings.identity_guidance else None
+    asked = judge if judge and judge.leads and denoiser.config.slope and settings.identity_guidance else None
     times = [float(time) / scheduler.config.num_train_timesteps for time in scheduler.timesteps]
     for index, (timestep, time) in enumerate(zip(scheduler.timesteps, times, strict=True)):
         runtime.check()

@@ -70,6 +70,7 @@ def test_the_judge_is_asked_about_the_start_and_then_about_each_estimate():
         unjudged = sample(denoiser, cond, SamplingSettings(steps=2))
         sample(tiny_denoiser(identity_dim=6, slope=False), cond, judge=judge)
         sample(denoiser, cond, SamplingSettings(identity_guidance=0), judge=judge)
+        sample(denoiser, cond, judge=replace(judge, leads=False))
     assert len(asked) == 2
     assert torch.allclose(asked[0], composite(cond), atol=1e-6)
     assert not torch.allclose(asked[1], asked[0], atol=1e-3)
