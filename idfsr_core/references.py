@@ -52,7 +52,7 @@ class Reference:
     embedding: Tensor  # [D] unit norm
     quality: float  # as the encoder tells it; more is better
     small: Tensor | None = None  # [V, D] by :func:`idfsr_core.identity.glimpse.view_small`; None: not looked at
-    turned: bool = False  # crop and landmarks are those of its mirror image
+    mirrored: bool = False  # crop and landmarks are those of its mirror image
 
     def __post_init__(self) -> None:
         side = self.crop.shape[-1]
@@ -76,7 +76,7 @@ def mirrored(photo: Reference) -> Reference:
     """The photo's mirror image. Its embeddings stay: to an encoder both are one person."""
     landmarks = photo.landmarks[torch.from_numpy(MIRROR_68).to(photo.landmarks.device)].clone()
     landmarks[:, 0] = photo.crop.shape[-1] - 1 - landmarks[:, 0]
-    return replace(photo, crop=photo.crop.flip(-1), landmarks=landmarks, turned=not photo.turned)
+    return replace(photo, crop=photo.crop.flip(-1), landmarks=landmarks, mirrored=not photo.mirrored)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -61,6 +61,7 @@ class Restoration:
     enlarged: float  # output pixels per picture pixel
     reference: str | None  # the photo that gives style; None: no reference photos
     reference_reason: str
+    reference_mirrored: bool  # its mirror image was laid on
     identity: IdentityEmbedding
     similarity_before: float  # cosine of the bundle's encoder with the identity, -1..1
     similarity_after: float
@@ -80,6 +81,7 @@ class Restoration:
             "enlarged": round(self.enlarged, 3),
             "reference": self.reference,
             "reference_reason": self.reference_reason,
+            "reference_mirrored": self.reference_mirrored,
             "identity": {"kind": self.identity.kind, "photos": self.identity.photos, "encoder": self.identity.encoder},
             "similarity_before": round(self.similarity_before, 4),
             "similarity_after": round(self.similarity_after, 4),
@@ -201,6 +203,7 @@ def restore_image(
         enlarged=size[0] / image.shape[-1],
         reference=ready.warped.names[0] if ready.warped.names else None,
         reference_reason=ready.warped.reasons[0] if ready.warped.names else "no reference photos",
+        reference_mirrored=any(ready.warped.mirrored[:1]),
         identity=known,
         similarity_before=before,
         similarity_after=after,

@@ -94,6 +94,7 @@ class WarpedSet:
 
     names: tuple[str, ...]
     reasons: tuple[str, ...]
+    mirrored: tuple[bool, ...]  # whether it is the photo's mirror image
     style: Tensor  # [1, 3, S, S] the best one, as ``warp_method`` brings it; zeros with K = 0
     style_coverage: Tensor  # [1, 1, S, S]
     images: Tensor  # [1, K, 3, S, S] all of them, as ``reference_warp`` brings them
@@ -126,12 +127,13 @@ def warp_references(
         return WarpedSet(
             names=(),
             reasons=(),
+            mirrored=(),
             style=nothing.expand(-1, 3, -1, -1),
             style_coverage=nothing,
             images=empty.expand(-1, -1, 3, -1, -1),
             coverages=empty,
         )
-    photos = _turned(photos, landmarks, options.mirror)
+    photos = _or_mirrored(photos, landmarks, options.mirror)
     choice = choose_reference(landmarks[0], torch.stack([photo.landmarks for photo in photos]))
     if likeness is not None and options.likeness and len(photos) > 1:
         choice = _most_alike(choice, photos, landmarks, lr, mask, options, likeness)
@@ -143,9 +145,10 @@ def warp_references(
     return WarpedSet(
         names=tuple(photo.name for photo in chosen),
         reasons=tuple(
-            f"mirrored; {reason}" if photo.turned else reason
+            f"mirrored; {reason}" if photo.mirrored else reason
             for photo, reason in zip(chosen, choice.reasons, strict=False)
         ),
+        mirrored=tuple(photo.mirrored for photo in chosen),
         style=style.image,
         style_coverage=style.coverage,
         images=torch.stack([each.image for each in others], 1),
@@ -153,7 +156,7 @@ def warp_references(
     )
 
 
-def _turned(photos: Sequence[Reference], landmarks: Tensor, margin: float) -> list[Reference]:
+def _or_mirrored(photos: Sequence[Reference], landmarks: Tensor, margin: float) -> list[Reference]:
     """Each photo, or its mirror image where that fits the face better by ``margin`` eye distances; 1: never.
 
     A head turned to the one side does not fit a face turned to the other, and no warp of ours turns it. Its mirror
@@ -161,11 +164,11 @@ def _turned(photos: Sequence[Reference], landmarks: Tensor, margin: float) -> li
     """
     if margin >= 1:
         return list(photos)
-    turned = [mirrored(photo) for photo in photos]
-    choice = choose_reference(landmarks[0], torch.stack([photo.landmarks for photo in (*photos, *turned)]))
+    images = [mirrored(photo) for photo in photos]
+    choice = choose_reference(landmarks[0], torch.stack([photo.landmarks for photo in (*photos, *images)]))
     apart = [residual for _, residual in sorted(zip(choice.order, choice.residuals, strict=True))]
     better = [turn + margin < plain for plain, turn in zip(apart[: len(photos)], apart[len(photos) :], strict=True)]
-    return [turned[place] if better[place] else photo for place, photo in enumerate(photos)]
+    return [images[place] if better[place] else photo for place, photo in enumerate(photos)]
 
 
 def _most_alike(

@@ -40,6 +40,7 @@ def test_a_picture_is_restored(bundle: Bundle, references: PreparedReferences) -
     assert result.enlarged == 4
     assert result.reference in references.names
     assert result.reference_reason
+    assert result.summary()["reference_mirrored"] is result.reference_mirrored is False
     assert 0 <= float(result.image.min()) <= float(result.image.max()) <= 1
     assert result.timings["diffusion"] > 0
     assert -1 <= result.similarity_before <= 1

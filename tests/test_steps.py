@@ -96,9 +96,9 @@ def test_a_mirrored_photo_has_its_features_on_the_other_side_and_mirrored_again_
     assert torch.equal(other.crop[..., 0], photo.crop[..., -1])
     assert other.landmarks[36, 0] == 191 - photo.landmarks[45, 0]  # outer corners of the eyes
     assert other.landmarks[36, 0] < other.landmarks[45, 0]
-    assert other.turned
+    assert other.mirrored
     again = mirrored(other)
-    assert not again.turned
+    assert not again.mirrored
     assert torch.equal(again.crop, photo.crop)
     assert torch.allclose(again.landmarks, photo.landmarks)
 
@@ -113,6 +113,7 @@ def test_a_photo_of_the_other_side_is_mirrored_where_that_fits_clearly_better(
     lr, mask = torch.zeros(1, 3, 8, 8), torch.ones(1, 1, 128, 128)
     warped = warp_references([photo], face, lr, mask, RestoreOptions(mirror=mirror))
     assert warped.names == ("turned",)
+    assert warped.mirrored == (expected,)
     assert ("mirrored" in warped.reasons[0]) == expected
     plain = warp_references([photo], photo.landmarks[None] - 32, lr, mask, RestoreOptions(mirror=mirror))
     assert "mirrored" not in plain.reasons[0]

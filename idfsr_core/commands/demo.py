@@ -5,7 +5,7 @@ from them. None of the three exists.
 
 What is written: scene.png (the picture enlarged), scene-restored.png (with all three faces restored), NAME.png (each
 face alone) and sheet.png, a row per person: the face enlarged, the face restored, the photo that the scene was made
-from, the best reference.
+from, the best reference as it was laid on (mirrored, where that fits better).
 
 example:
   python -m idfsr_core demo --output out/demo
@@ -116,11 +116,12 @@ def _row(result: Restoration, references: PreparedReferences, truth: Path, analy
     import torch
 
     from ..images import up
-    from ..references import inner_crop, largest_face
+    from ..references import inner_crop, largest_face, mirrored
     from ..steps import align
 
     photo = common.read(truth)
     face = largest_face(analyzer.analyze(photo))
-    inner = inner_crop(next(each for each in references.photos if each.name == result.reference))
+    used = next(each for each in references.photos if each.name == result.reference)
+    inner = inner_crop(mirrored(used) if result.reference_mirrored else used)
     shown = align(face, inner.shape[-1]).crop(photo) if face else torch.zeros_like(inner)
     return torch.cat([up(each.cpu(), 256).clamp(0, 1) for each in (result.before, result.crop, shown, inner)], 3)
