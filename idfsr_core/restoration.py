@@ -53,6 +53,7 @@ class Restoration:
 
     image: Tensor  # [1, 3, H * enlarged, W * enlarged] RGB 0..1
     crop: Tensor  # [1, 3, S, S] the restored face
+    mask: Tensor  # [1, 1, S, S] what of it was rebuilt
     before: Tensor  # [1, 3, S, S] the face as it was, bicubic
     face: Face
     face_reason: str
@@ -187,7 +188,7 @@ def restore_image(
         crop = restore_crop(bundle.denoiser, ready.cond, options, runtime, judge=judge_for(known.photos, bundle.judge))
     with clock.step("paste"):
         size = output_size(ready.alignment, options.enlarge)
-        pasted = paste_crop(image, crop, ready.alignment, size, options.paste_feather)
+        pasted = paste_crop(image, crop, ready.alignment, size, options.paste_feather, ready.cond.mask)
     with clock.step("measure"):
         person = photos.identity if photos else known
         before, after = (_similarity(bundle, each, ready, person) for each in (ready.cond.upsampled, crop))
@@ -195,6 +196,7 @@ def restore_image(
     return Restoration(
         image=pasted,
         crop=crop,
+        mask=ready.cond.mask,
         before=ready.cond.upsampled,
         face=ready.face,
         face_reason=ready.reason,

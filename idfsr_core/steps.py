@@ -23,6 +23,7 @@ from .geometry import Alignment, transform_points
 from .identity.glimpse import glimpsed
 from .masking import face_mask, soft_mask, user_mask
 from .options import RestoreOptions
+from .pasting import agree_around
 from .references import Reference, mirrored
 from .runtime import Runtime
 from .warping import ReferenceChoice, WarpedReference, choose_reference, keypoints_of, refine_warp, warp_reference
@@ -314,8 +315,15 @@ def output_size(alignment: Alignment, enlarge: float | None = None) -> tuple[int
     return round(width * enlarge), round(height * enlarge)
 
 
-def paste_crop(image: Tensor, crop: Tensor, alignment: Alignment, size: tuple[int, int], feather: float) -> Tensor:
-    """Lay the restored face over its picture, enlarged to ``size`` (width, height) by bicubic interpolation.
+def paste_crop(
+    image: Tensor,
+    crop: Tensor,
+    alignment: Alignment,
+    size: tuple[int, int],
+    feather: float,
+    mask: Tensor | None = None,
+) -> Tensor:
+    """Lay the restored face over its picture, enlarged to ``size`` (width, height).
 
     Args:
         image: [1, 3, H, W].
@@ -323,11 +331,15 @@ def paste_crop(image: Tensor, crop: Tensor, alignment: Alignment, size: tuple[in
         alignment: the crop's place in ``image``.
         size: of the result; the picture's own size leaves every pixel beyond the crop as it is.
         feather: fraction of the crop's side over which it fades into the picture.
+        mask: [1, 1, S, S], what of the crop is the face: around it an enlarged picture agrees with its own pixels, see
+            :func:`idfsr_core.pasting.agree_around`. None: all of the crop.
     """
     if size == alignment.image_size:
         return alignment.paste(image, crop.to(image), feather=feather)
     grown = torch.nn.functional.interpolate(image, size=size[::-1], mode="bicubic", align_corners=False).clamp(0, 1)
-    return enlarged_alignment(alignment, size).paste(grown, crop.to(image), feather=feather)
+    place, ones = enlarged_alignment(alignment, size), torch.ones_like(crop[:, :1]).to(image)
+    face = place.paste(torch.zeros_like(grown[:, :1]), ones, mask, feather=feather)
+    return agree_around(place.paste(grown, crop.to(image), feather=feather), image, face)
 
 
 def enlarged_alignment(alignment: Alignment, size: tuple[int, int]) -> Alignment:

@@ -219,6 +219,14 @@ class IDFSRPasteFace(io.ComfyNode):
                         "the picture. Without it the whole crop, fading at its border."
                     ),
                 ),
+                io.Mask.Input(
+                    "face_mask",
+                    optional=True,
+                    tooltip=(
+                        "What of the crop is the restored face, 0 to 1: Mask Face's mask. Around it the crop, where "
+                        "the picture is enlarged, is made to agree with the picture's own pixels."
+                    ),
+                ),
                 io.Combo.Input(
                     "colour_match",
                     options=list(COLOUR_METHODS),
@@ -266,17 +274,19 @@ class IDFSRPasteFace(io.ComfyNode):
         enlarge: float,
         feather: float,
         mask: Tensor | None = None,
+        face_mask: Tensor | None = None,
     ) -> io.NodeOutput:
         """Paste picture after picture."""
         from ..idfsr_core.pasting import PasteLook, check_batch, paste_faces, pasted_size
 
         images, crops = bridge.to_core(image), bridge.to_core(crop, "crop")
-        masks = None if mask is None else bridge.mask_to_core(mask)
-        check_batch(images, crops, alignment.items, masks)
+        masks, kept = (None if each is None else bridge.mask_to_core(each) for each in (mask, face_mask))
+        check_batch(images, crops, alignment.items, masks, kept)
         own = (images.shape[-1], images.shape[-2])
         size = pasted_size(alignment.items, own, crops.shape[-1], max(enlarge, 1.0) if enlarge else None)
         look = PasteLook(feather=feather, colour=colour_match)
-        pairs = paste_faces(images, crops, alignment.items, size, look, masks, alignment.scales, bridge.use(None))
+        places, scales = alignment.items, alignment.scales
+        pairs = paste_faces(images, crops, places, size, look, masks, scales, bridge.use(None), kept)
         return io.NodeOutput(*_stacked(pairs, len(images)))
 
 

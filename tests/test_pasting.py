@@ -3,7 +3,10 @@
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from torch import Tensor
+from torch.nn import functional as F
 
 from idfsr_core.errors import ArgumentError, Cancelled, ImageError
 from idfsr_core.geometry import Alignment
@@ -11,6 +14,7 @@ from idfsr_core.pasting import (
     LARGEST_BATCH,
     LARGEST_SIDE,
     PasteLook,
+    agree_around,
     check_batch,
     fit_alignment,
     mask_of_crop,
@@ -87,7 +91,7 @@ def test_two_faces_by_two_pastes_the_second_into_the_enlarged_picture() -> None:
     assert size == (600, 500)
     assert pasted_size([places[1]], size, 128) == size, "the picture has the room already"
     twice, second = paste_face(once, crops[1], places[1], size)
-    direct = places[1].in_resized(size).paste(once, crops[1], feather=0.12)
+    direct = places[1].in_resized(size).paste(once, crops[1], feather=0.12)  # the size stays: nothing to agree with
     assert error(twice, direct) < 1e-6
     apart = ((first > 0) & (second > 0)).sum()
     assert apart == 0
@@ -98,9 +102,53 @@ def test_two_faces_by_two_pastes_the_second_into_the_enlarged_picture() -> None:
 def test_a_picture_without_a_face_is_only_enlarged() -> None:
     image = picture()
     pasted, replaced = paste_face(image, portrait(128), None, (400, 320))
-    assert torch.equal(pasted, resize(image, (400, 320)))
+    assert error(pasted, resize(image, (400, 320))) < 0.02
     assert float(replaced.max()) == 0
     assert torch.equal(paste_face(image, portrait(128), None, (200, 160))[0], image)
+
+
+def test_around_the_face_the_crop_agrees_with_the_picture_and_the_face_stays() -> None:
+    image, place, crop = picture(), alignment(16), torch.full((1, 3, 128, 128), 0.9)
+    size, face = (800, 640), torch.zeros(1, 1, 128, 128)
+    face[..., 44:84, 44:84] = 1
+    plain, share = paste_face(image, crop, place, size)
+    pasted, same = paste_face(image, crop, place, size, face=face)
+    assert torch.equal(share, same), "the whole crop is laid on all the same"
+    assert error(place.in_resized(size).crop(pasted)[..., 48:80, 48:80], crop[..., 48:80, 48:80]) < 0.01
+    missed = [(F.adaptive_avg_pool2d(each, (160, 200)) - image).abs().mean() for each in (plain, pasted)]
+    assert float(missed[1]) < 0.5 * float(missed[0])
+    assert torch.equal(
+        paste_face(image, crop, place, (200, 160), face=face)[0], paste_face(image, crop, place, (200, 160))[0]
+    )
+    assert torch.equal(pasted, paste_crop(image, crop, place, size, 0.12, face))
+
+
+@pytest.mark.parametrize("name", ["mask", "face_mask"])
+def test_masks_that_do_not_belong_to_the_crops_are_named(name: str) -> None:
+    images, crops, places = picture().expand(2, -1, -1, -1), torch.zeros(2, 3, 128, 128), [alignment()] * 2
+    given = lambda mask: {"masks" if name == "mask" else "faces": mask}
+    check_batch(images, crops, places, **given(torch.ones(1, 1, 64, 64)))
+    for wrong in (torch.ones(3, 1, 64, 64), torch.ones(1, 1, 64, 65)):
+        with pytest.raises(ArgumentError, match=f"^{name}: "):
+            check_batch(images, crops, places, **given(wrong))
+
+
+@settings(max_examples=25, deadline=None)
+@given(width=st.integers(5, 24), height=st.integers(5, 24), factor=st.floats(1.3, 6), seed=st.integers(0, 99))
+def test_an_enlarged_picture_agrees_with_its_own_pixels_but_for_the_face(
+    width: int, height: int, factor: float, seed: int
+) -> None:
+    image = torch.rand(1, 3, height, width, generator=torch.Generator().manual_seed(seed)) * 0.6 + 0.2
+    size = (round(width * factor), round(height * factor))
+    grown = resize(image, size)
+    face = torch.zeros(1, 1, size[1], size[0])
+    missed = lambda picture: float((F.adaptive_avg_pool2d(picture, (height, width)) - image).abs().mean())
+    assert missed(agree_around(grown, image, face)) < 0.8 * missed(grown)
+    assert torch.equal(agree_around(grown, image, face + 1), grown)
+    face[..., : size[0] // 2] = 1
+    half = agree_around(grown, image, face)
+    assert torch.equal(half[..., : size[0] // 2], grown[..., : size[0] // 2])
+    assert torch.equal(agree_around(image, image, torch.zeros_like(image[:, :1])), image)
 
 
 @pytest.mark.parametrize("method", ["lab", "wavelet"])

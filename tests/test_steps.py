@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from torch.nn import functional as F
 
 from idfsr_core.errors import ImageError
 from idfsr_core.faces.face import Face
@@ -11,6 +12,7 @@ from idfsr_core.references import Reference, mirrored
 from idfsr_core.steps import (
     STEERING_ALONE,
     align,
+    enlarged_alignment,
     judge_for,
     low_resolution_face,
     lr_size,
@@ -76,11 +78,24 @@ def test_pasting_what_was_there_changes_nothing_visible() -> None:
     image = portrait(200, seed=4)
     alignment = align(face_of(16))
     crop = alignment.crop(image)
-    grown = torch.nn.functional.interpolate(image, (800, 800), mode="bicubic").clamp(0, 1)
+    grown = F.interpolate(image, (800, 800), mode="bicubic").clamp(0, 1)
     pasted = paste_crop(image, crop, alignment, (800, 800), 0.06)
     assert (pasted - grown).abs().max() < 0.02
-    assert torch.equal(pasted[..., :100], grown[..., :100])
     assert torch.equal(paste_crop(image, crop, alignment, (200, 200), 0.06)[..., :20], image[..., :20])
+
+
+def test_only_the_face_of_a_pasted_crop_may_differ_from_the_picture() -> None:
+    """A white crop: without a mask all of it stays white, with one its surroundings come back, and the face stays."""
+    image, alignment = portrait(200, seed=4), align(face_of(16))
+    crop, mask = torch.full((1, 3, 128, 128), 0.9), torch.zeros(1, 1, 128, 128)
+    mask[..., 44:84, 44:84] = 1
+    whole, masked = (paste_crop(image, crop, alignment, (800, 800), 0.06, each) for each in (None, mask))
+    place = enlarged_alignment(alignment, (800, 800))
+    assert (place.crop(whole) - crop)[..., 16:-16, 16:-16].abs().max() < 0.01
+    assert (place.crop(masked) - crop)[..., 48:80, 48:80].abs().max() < 0.01
+    missed = [alignment.crop(F.adaptive_avg_pool2d(each, 200) - image).abs() for each in (whole, masked)]
+    around = F.max_pool2d(mask, 17, 1, 8) == 0
+    assert float((missed[1] * around).mean()) < 0.2 * float((missed[0] * around).mean())
 
 
 def turned_photo(yaw: float) -> Reference:

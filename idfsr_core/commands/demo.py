@@ -101,14 +101,20 @@ def _in_words(name: str, result: Restoration) -> str:
 
 def _all_in_one(scene: Tensor, results: list[Restoration], size: tuple[int, int]) -> Tensor:
     """The scene enlarged to ``size`` (width, height) with every restored face in its place."""
+    import torch
+
     from ..images import up
+    from ..pasting import agree_around
     from ..steps import enlarged_alignment
 
     picture = up(scene, (size[1], size[0])).clamp(0, 1)
+    faces = torch.zeros_like(picture[:, :1])
     for result in results:
-        place = enlarged_alignment(result.alignment, size)
-        picture = place.paste(picture, result.crop.to(picture), feather=result.options.paste_feather)
-    return picture
+        place, feather = enlarged_alignment(result.alignment, size), result.options.paste_feather
+        picture = place.paste(picture, result.crop.to(picture), feather=feather)
+        ones = torch.ones_like(result.crop[:, :1]).to(faces)
+        faces = place.paste(faces, ones, result.mask, feather=feather)
+    return agree_around(picture, scene, faces)
 
 
 def _row(result: Restoration, references: PreparedReferences, truth: Path, analyzer: FaceAnalyzer) -> Tensor:

@@ -86,7 +86,8 @@ def _bicubic(situations: Sequence[Situation], tools: Toolbox) -> list[Tensor]:
 
 
 def _composite(conditions: Conditions, situations: Sequence[Situation], tools: Toolbox) -> list[Tensor]:
-    return [situation.to_truth(composite(conditions(situation))) for situation in situations]
+    made = [conditions(situation) for situation in situations]
+    return [situation.to_truth(composite(cond), cond.mask) for situation, cond in zip(situations, made, strict=True)]
 
 
 def _composite_random(situations: Sequence[Situation], tools: Toolbox) -> list[Tensor]:
@@ -171,7 +172,7 @@ def _diffuse(
                 out = sample(denoiser, cond, _sampling(tools, options, situations[batch[0]]), tools.runtime, judge)
             out = steered(out, cond, options, judge, tools.runtime)
             crops.update(zip(batch, out.cpu().split(1), strict=True))
-    return [situation.to_truth(crops[place]) for place, situation in enumerate(situations)]
+    return [situation.to_truth(crops[place], made[place].mask) for place, situation in enumerate(situations)]
 
 
 def _sampling(tools: Toolbox, options: RestoreOptions, first: Situation) -> SamplingSettings:

@@ -114,12 +114,12 @@ class Situation:
             return dense_landmarks(analyzer, self.picture, self.face, self.alignment)
         return torch.as_tensor(self.alignment.to_crop(self.face.landmarks), dtype=torch.float32)[None]
 
-    def to_truth(self, crop: Tensor) -> Tensor:
-        """A restored crop [1, 3, S, S] in the pixels of the truth."""
+    def to_truth(self, crop: Tensor, mask: Tensor | None = None) -> Tensor:
+        """A restored crop [1, 3, S, S] in the pixels of the truth; ``mask`` [1, 1, S, S] is what of it is the face."""
         if self.landmarks == "true":
             return crop
         assert self.alignment is not None
-        whole = paste_crop(self.picture, crop, self.alignment, (PHOTO_SIZE, PHOTO_SIZE), 0.06)
+        whole = paste_crop(self.picture, crop, self.alignment, (PHOTO_SIZE, PHOTO_SIZE), 0.06, mask)
         return whole[..., MARGIN : MARGIN + SIZE, MARGIN : MARGIN + SIZE]
 
     def bicubic(self) -> Tensor:

@@ -195,14 +195,14 @@ class Expected:
         return (torch.cat(restored),)
 
     def _PasteFace(self, inputs: dict[str, Any]) -> tuple[Tensor]:
-        masks = self._value(inputs["mask"]) if "mask" in inputs else None
+        masks, faces = (self._value(inputs[name]) if name in inputs else None for name in ("mask", "face_mask"))
         images, crops = self._value(inputs["image"]), self._value(inputs["crop"])
         places = self._value(inputs["alignment"])
         size = pasted_size(places, (images.shape[-1], images.shape[-2]), crops.shape[-1], inputs["enlarge"] or None)
         look = PasteLook(feather=inputs["feather"], colour=inputs["colour_match"])
         told = self.prompt[inputs["alignment"][0]]["inputs"]["scale"] or None
         scales = [1.0 if place is None else place.size / lr_size(place, told) for place in places]
-        pairs = paste_faces(images, crops, places, size, look, masks, scales)
+        pairs = paste_faces(images, crops, places, size, look, masks, scales, faces=faces)
         return (torch.cat([image for image, _ in pairs]),)
 
     def _ImageUpscaleWithModel(self, inputs: dict[str, Any]) -> tuple[Tensor]:

@@ -24,6 +24,7 @@ SYNTAX = re.compile(r"[{}@|]")
 """Means something to vue-i18n, which formats names and descriptions."""
 PICTURE = re.compile(r"!\[([^\]]*)\]\(([^)\s]+)\)")
 TROUBLE = re.compile(r"^- \*\*(.+?)\*\*", re.MULTILINE)
+SOURCE = re.compile(r"https://(arxiv\.org/abs/\d{4}\.\d{5}|doi\.org/10\.\d{4}/[\w.%-]+|github\.com/[\w./-]+)")
 MESSAGE = re.compile(r"[\"“]([a-z][^\"”]+)[\"”]")
 HEADINGS = {
     "en": ["When to use it", "Inputs", "Outputs", "When it goes wrong", "Source"],
@@ -133,7 +134,7 @@ def test_sources_can_be_looked_up(infos: dict[str, Any], language: str) -> None:
     """Addresses are whole and the same in both languages."""
     for name in infos:
         links = re.findall(r"\]\((https://[^)]+)\)", page(name, language))
-        assert all(re.fullmatch(r"https://(arxiv\.org/abs/\d{4}\.\d{5}|github\.com/[\w./-]+)", link) for link in links)
+        assert all(SOURCE.fullmatch(link) for link in links)
         assert links == re.findall(r"\]\((https://[^)]+)\)", page(name, "en")), name
 
 

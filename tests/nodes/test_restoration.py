@@ -93,7 +93,8 @@ def test_the_chain_gives_what_the_core_gives(pack: Pack, scale: float) -> None:
     assert float((restored.movedim(-1, 1) - wanted.before).abs().max()) > 0.02, "something was restored"
     assert f"scale {wanted.scale:.1f}" in report
     assert pack.said[-1] == report
-    pasted, _ = pack.run("IDFSRPasteFace", image=image, crop=restored, alignment=given["alignment"])
+    place = {"alignment": given["alignment"], "face_mask": given["mask"]}
+    pasted, _ = pack.run("IDFSRPasteFace", image=image, crop=restored, **place)
     assert pasted.movedim(-1, 1).shape == wanted.image.shape
     assert float((pasted.movedim(-1, 1) - wanted.image).abs().max()) < 1e-3
 
@@ -121,7 +122,7 @@ def test_the_chain_gives_what_the_core_gives_with_the_shipped_model(pack: Pack) 
         warped=warped,
         coverage=coverage,
     )
-    pasted, _ = pack.run("IDFSRPasteFace", image=image, crop=restored, alignment=alignment)
+    pasted, _ = pack.run("IDFSRPasteFace", image=image, crop=restored, alignment=alignment, face_mask=mask)
     assert scale == pytest.approx(wanted.scale, abs=1e-4)
     assert float((restored.movedim(-1, 1) - wanted.crop).abs().max()) < 1e-3
     assert float((pasted.movedim(-1, 1) - wanted.image).abs().max()) < 1e-3
