@@ -23,7 +23,7 @@ from .geometry import Alignment, transform_points
 from .identity.glimpse import glimpsed
 from .masking import face_mask, soft_mask, user_mask
 from .options import RestoreOptions
-from .pasting import agree_around
+from .pasting import PasteLook, paste_face
 from .references import Reference, mirrored
 from .runtime import Runtime
 from .warping import ReferenceChoice, WarpedReference, choose_reference, keypoints_of, refine_warp, warp_reference
@@ -334,12 +334,7 @@ def paste_crop(
         mask: [1, 1, S, S], what of the crop is the face: around it an enlarged picture agrees with its own pixels, see
             :func:`idfsr_core.pasting.agree_around`. None: all of the crop.
     """
-    if size == alignment.image_size:
-        return alignment.paste(image, crop.to(image), feather=feather)
-    grown = torch.nn.functional.interpolate(image, size=size[::-1], mode="bicubic", align_corners=False).clamp(0, 1)
-    place, ones = enlarged_alignment(alignment, size), torch.ones_like(crop[:, :1]).to(image)
-    face = place.paste(torch.zeros_like(grown[:, :1]), ones, mask, feather=feather)
-    return agree_around(place.paste(grown, crop.to(image), feather=feather), image, face)
+    return paste_face(image, crop, alignment, size, PasteLook(feather=feather), face=mask)[0]
 
 
 def enlarged_alignment(alignment: Alignment, size: tuple[int, int]) -> Alignment:

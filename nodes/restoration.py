@@ -286,7 +286,7 @@ class IDFSRPasteFace(io.ComfyNode):
         size = pasted_size(alignment.items, own, crops.shape[-1], max(enlarge, 1.0) if enlarge else None)
         look = PasteLook(feather=feather, colour=colour_match)
         places, scales = alignment.items, alignment.scales
-        pairs = paste_faces(images, crops, places, size, look, masks, scales, bridge.use(None), kept)
+        pairs = paste_faces(images, crops, places, size, look, masks, scales, bridge.use(None), faces=kept)
         return io.NodeOutput(*_stacked(pairs, len(images)))
 
 
