@@ -90,8 +90,8 @@ class RestoreOptions:
     """0 to 1: by how many eye distances the mirror image of a photo has to fit better than the photo as it is before
     it is laid on, so that a person who looks to the other side is seen from the right one; 1 = never."""
     glimpse: float = 1.0
-    """0 to 2: how much the small picture's own look counts beside the identity, the more, the better the encoder reads
-    it; 0 = the identity alone."""
+    """0 to 2: how much the small picture's own look counts: beside the identity, the more, the better the encoder reads
+    it, and in the choice among the photos, where likeness counts; 0 = not at all."""
     face: str | int = "like"
     """Which face: "like" the references, "largest", "left" or a number counted from the left, from 0."""
     box: tuple[float, float, float, float] | None = None

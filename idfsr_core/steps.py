@@ -15,12 +15,12 @@ import torch
 from torch import Tensor
 
 from .diffusion.composite import lay_on
-from .diffusion.conditioning import Conditioning
+from .diffusion.conditioning import Conditioning, upsample
 from .diffusion.sampling import SamplingSettings, sample
 from .diffusion.steering import steer
 from .errors import ImageError
 from .geometry import Alignment, transform_points
-from .identity.glimpse import glimpsed
+from .identity.glimpse import glimpsed, seen_alike
 from .masking import face_mask, soft_mask, user_mask
 from .options import RestoreOptions
 from .pasting import PasteLook, paste_face
@@ -43,6 +43,7 @@ SHARP_SCALE = 4.0  # below this scale the picture knows the face better than any
 LARGEST_SIDE = 4096  # to which a picture is enlarged unasked
 STEERING_ALONE = 2  # steps of steering, at most, towards the vector of a single photo
 MOST_COMPARED = 8  # photos whose composites are looked at
+SEEN_ALIKE = 0.5  # eye distances of landmarks that a photo may be off for looking, made as small, wholly like the face
 
 
 def align(face: Face, size: int = 128) -> Alignment:
@@ -117,8 +118,8 @@ def warp_references(
         landmarks: of the low-resolution face, [1, 68, 2] in crop pixels.
         lr: [1, 3, h, h], for the refinement.
         mask: [1, 1, S, S], for the refinement.
-        options: ``warp_method``, ``reference_warp``, ``refine``, ``max_references``, ``likeness`` and ``mirror`` are
-            read.
+        options: ``warp_method``, ``reference_warp``, ``refine``, ``max_references``, ``likeness``, ``mirror`` and
+            ``glimpse`` are read.
         likeness: who the person is; None chooses by pose and expression alone.
     """
     size = mask.shape[-1]
@@ -184,7 +185,9 @@ def _most_alike(
     """Order the best fitting references anew, by what their composites look like too.
 
     Sunglasses, a strange light or an untypical photo show only when the photo lies on the face: of the composites that
-    the photos make, the one most like the person is the better start (ours; figures in docs/RESULTS.md).
+    the photos make, the one most like the person is the better start. So is the photo that looks most like the face
+    once it is as small: it shows the person at that age, with that beard, in that mood (ours; figures in
+    docs/RESULTS.md).
     """
     near = choice.order[:MOST_COMPARED]
     warped = [_warp(photos[index], landmarks, mask.shape[-1], options.warp_method) for index in near]
@@ -192,7 +195,12 @@ def _most_alike(
     count = len(near)
     faces = lay_on(lr.expand(count, -1, -1, -1), mask.expand(count, -1, -1, -1), images, coverages)
     alike = likeness.of(faces, keypoints_of(landmarks).expand(count, -1, -1))
-    score = [residual - options.likeness * value for residual, value in zip(choice.residuals, alike, strict=False)]
+    enlarged = upsample(lr, mask.shape[-1]).clamp(0, 1)
+    small = seen_alike(enlarged, lr.shape[-1], [photos[index].small for index in near], likeness.encoder)
+    score = [
+        residual - options.likeness * whole - options.glimpse * SEEN_ALIKE * seen
+        for residual, whole, seen in zip(choice.residuals, alike, small, strict=False)
+    ]
     order = sorted(range(count), key=score.__getitem__)
     reasons = [f"{choice.reasons[place]}; alike {alike[place]:.2f}" for place in order]
     return ReferenceChoice(

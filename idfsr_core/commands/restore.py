@@ -106,7 +106,12 @@ _NUMBERS = (
     ("max_references", int, "1..32", "reference photos used at once, the best fitting first"),
     ("likeness", float, "0..10", "what looking like the person counts in the choice of the photo; 0: pose alone"),
     ("mirror", float, "0..1", "by how many eye distances a mirrored photo has to fit better; 1: never"),
-    ("glimpse", float, "0..2", "what the small picture's own look counts beside the identity; 0: the identity alone"),
+    (
+        "glimpse",
+        float,
+        "0..2",
+        "what the small picture's own look counts beside the identity and in the choice; 0: nothing",
+    ),
     ("enlarge", float, "1..64", "how much the picture grows; default: as far as the face gains, up to 4096 px a side"),
     ("paste_feather", float, "0..0.5", "width of the crop's fade into the picture, fraction of its side"),
 )

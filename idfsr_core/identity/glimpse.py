@@ -4,12 +4,15 @@ The mean of a person's photos is who they are; a picture shows them once, at one
 its own embedding differs by that from the mean. Of a face of some eight pixels or more an encoder still reads a part
 of it. What it also reads there is that the face is small, but that it reads off the good photos too, once they are
 made as small: so the difference between the two is added to the person's vector, the more of it, the better the
-encoder can read the face. Method and values are ours; figures in docs/RESULTS.md, "What the small picture says itself".
+encoder can read the face. And a photo that, made as small, looks like the picture shows the person as the picture does,
+which counts in the choice among the photos. Method and values are ours; figures in docs/RESULTS.md, "What the small
+picture says itself" and "How the reference is chosen".
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -61,6 +64,25 @@ def view_small(encoder: IdentityEncoder, face: Tensor) -> Tensor:
     size = face.shape[-1]
     small = [F.adaptive_avg_pool2d(face, min(side, size)) for side in SIDES]
     return _seen(encoder, torch.cat([F.interpolate(each, size=(size, size), mode="bicubic") for each in small]))[0]
+
+
+def seen_alike(face: Tensor, side: float, photos: Sequence[Tensor | None], encoder: IdentityEncoder) -> list[float]:
+    """How much a small face looks like each good photo made just as small.
+
+    Args:
+        face: [1, 3, S, S] in 0..1, an enlarged FFHQ-style crop of the small face.
+        side: real pixels along the side of that crop.
+        photos: [V, D] by :func:`view_small` with the same encoder, for each photo; None: not looked at.
+
+    Returns:
+        Cosines, -1..1; all 0 where a photo was not looked at, since they only mean something beside each other.
+    """
+    known = [photo for photo in photos if photo is not None]
+    if len(known) < len(photos):
+        return [0.0] * len(photos)
+    (vector,), _ = _seen(encoder, face)
+    views = torch.stack([SmallViews(sides=SIDES, vectors=photo).at(side) for photo in known])
+    return (F.normalize(views, dim=1) @ vector).tolist()
 
 
 def trust(quality: Tensor) -> Tensor:

@@ -14,7 +14,7 @@ from idfsr_core.geometry import ffhq_template
 from idfsr_core.identity.compact import CompactEncoder
 from idfsr_core.identity.embedding import IdentityEmbedding
 from idfsr_core.identity.encoders import Embedded
-from idfsr_core.identity.glimpse import SIDES, UNREADABLE, SmallViews, glimpsed, trust, view_small
+from idfsr_core.identity.glimpse import SIDES, UNREADABLE, SmallViews, glimpsed, seen_alike, trust, view_small
 from idfsr_core.identity.network import EncoderNetwork
 from tests.tiny import ENCODER
 
@@ -73,6 +73,20 @@ def test_a_picture_moves_the_vector_by_its_difference_from_the_photos(encoder: C
     expected = 1.7 * F.normalize(known.direction + 0.7 * trust(seen.quality)[:, None] * apart, dim=1)
     assert torch.allclose(glimpsed(known, faces, 16, encoder, 0.7), expected, atol=1e-5)
     assert not torch.allclose(expected, known.vector.expand(2, -1), atol=1e-3)
+
+
+def test_the_photo_that_is_the_picture_made_small_is_most_alike(encoder: CompactEncoder) -> None:
+    photos = draw(3, 3, 128, 128, seed=8).pow(torch.tensor([0.5, 1.0, 3.0])[:, None, None, None])
+    views = [view_small(encoder, photo[None]) for photo in photos]
+    for place, photo in enumerate(photos):
+        alike = seen_alike(enlarged(photo[None], 16), 16, views, encoder)
+        assert max(range(3), key=alike.__getitem__) == place
+        assert alike[place] == pytest.approx(1, abs=1e-4)
+
+
+def test_photos_of_which_one_was_not_looked_at_small_are_all_alike(encoder: CompactEncoder) -> None:
+    face = draw(1, 3, 128, 128)
+    assert seen_alike(face, 16, [view_small(encoder, face), None], encoder) == [0, 0]
 
 
 class Doubting:

@@ -1,11 +1,14 @@
 """Likeness of faces to a person, and the choice among photos that goes by it."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
 from idfsr_core.errors import EncoderMismatchError
 from idfsr_core.identity.embedding import IdentityEmbedding
 from idfsr_core.identity.encoders import Embedded
+from idfsr_core.identity.glimpse import SIDES
 from idfsr_core.identity.likeness import Likeness
 from idfsr_core.options import RestoreOptions
 from idfsr_core.references import Reference
@@ -63,6 +66,22 @@ def test_likeness_outweighs_pose_when_told_so(weight: float, first: str):
     assert warped.names[0] == first
     assert set(warped.names) == {"near", "far"}
     assert ("alike" in warped.reasons[0]) == (weight > 0)
+
+
+@pytest.mark.parametrize(("glimpse", "first"), [(0.0, "near"), (2.0, "far")])
+def test_the_photo_that_looks_like_the_small_face_is_chosen_when_told_so(glimpse: float, first: str):
+    # The small face is red, as the far photo is when it is made small; to the person both are alike.
+    views = {"near": (0.1, 0.1, 1.0), "far": (1.0, 0.1, 0.1)}
+    photos = [
+        replace(_photo(name, (1, 1, 1), bend), small=torch.tensor([views[name]] * len(SIDES)))
+        for name, bend in (("near", 0.5), ("far", 2.0))
+    ]
+    lr = torch.tensor([1, 0.1, 0.1]).view(1, 3, 1, 1).expand(-1, -1, 4, 4)
+    landmarks = (_face() - 32)[None]
+    likeness = Likeness(identity=_person(1, 1, 1), encoder=_Brightness())
+    options = RestoreOptions(likeness=0.01, glimpse=glimpse)
+    warped = warp_references(photos, landmarks, lr, torch.ones(1, 1, 128, 128), options, likeness)
+    assert warped.names == (first,)
 
 
 def test_without_a_likeness_pose_decides():
