@@ -195,14 +195,17 @@ def _most_alike(
     count = len(near)
     faces = lay_on(lr.expand(count, -1, -1, -1), mask.expand(count, -1, -1, -1), images, coverages)
     alike = likeness.of(faces, keypoints_of(landmarks).expand(count, -1, -1))
-    enlarged = upsample(lr, mask.shape[-1]).clamp(0, 1)
-    small = seen_alike(enlarged, lr.shape[-1], [photos[index].small for index in near], likeness.encoder)
+    small = [0.0] * count
+    if options.glimpse:
+        enlarged = upsample(lr, mask.shape[-1]).clamp(0, 1)
+        small = seen_alike(enlarged, lr.shape[-1], [photos[index].small for index in near], likeness.encoder)
     score = [
         residual - options.likeness * whole - options.glimpse * SEEN_ALIKE * seen
         for residual, whole, seen in zip(choice.residuals, alike, small, strict=False)
     ]
     order = sorted(range(count), key=score.__getitem__)
-    reasons = [f"{choice.reasons[place]}; alike {alike[place]:.2f}" for place in order]
+    shrunk = [f", as small {seen:.2f}" if any(small) else "" for seen in small]
+    reasons = [f"{choice.reasons[place]}; alike {alike[place]:.2f}{shrunk[place]}" for place in order]
     return ReferenceChoice(
         order=[near[place] for place in order] + choice.order[count:],
         residuals=[choice.residuals[place] for place in order] + choice.residuals[count:],

@@ -82,6 +82,7 @@ def test_the_photo_that_looks_like_the_small_face_is_chosen_when_told_so(glimpse
     options = RestoreOptions(likeness=0.01, glimpse=glimpse)
     warped = warp_references(photos, landmarks, lr, torch.ones(1, 1, 128, 128), options, likeness)
     assert warped.names == (first,)
+    assert ("as small" in warped.reasons[0]) == (glimpse > 0)
 
 
 def test_without_a_likeness_pose_decides():
