@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 SIDES = (8, 12, 16, 24, 32, 64)  # pixels of the FFHQ-style crop at which the good photos are looked at
 UNREADABLE = 0.2  # quality, as the compact encoder tells it, up to which what it reads does not help
+READABLE = 0.25  # quality from which on it can say which of a person's photos a face is like
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -75,14 +76,16 @@ def seen_alike(face: Tensor, side: float, photos: Sequence[Tensor | None], encod
         photos: [V, D] by :func:`view_small` with the same encoder, for each photo; None: not looked at.
 
     Returns:
-        Cosines, -1..1; all 0 where a photo was not looked at, since they only mean something beside each other.
+        Cosines, -1..1, which fade to 0 between a quality of READABLE and UNREADABLE; all 0 where a photo was not
+        looked at, since they only mean something beside each other.
     """
     known = [photo for photo in photos if photo is not None]
     if len(known) < len(photos):
         return [0.0] * len(photos)
-    (vector,), _ = _seen(encoder, face)
+    (vector,), quality = _seen(encoder, face)
+    counts = (trust(quality) / (READABLE - UNREADABLE)).clamp_max(1)
     views = torch.stack([SmallViews(sides=SIDES, vectors=photo).at(side) for photo in known])
-    return (F.normalize(views, dim=1) @ vector).tolist()
+    return (counts * (F.normalize(views, dim=1) @ vector)).tolist()
 
 
 def trust(quality: Tensor) -> Tensor:

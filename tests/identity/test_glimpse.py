@@ -84,6 +84,11 @@ def test_the_photo_that_is_the_picture_made_small_is_most_alike(encoder: Compact
         assert alike[place] == pytest.approx(1, abs=1e-4)
 
 
+def test_a_face_that_cannot_be_read_is_like_no_photo(encoder: CompactEncoder) -> None:
+    face = draw(1, 3, 128, 128)
+    assert seen_alike(face, 8, [view_small(encoder, face)], Doubting()) == [0]
+
+
 def test_photos_of_which_one_was_not_looked_at_small_are_all_alike(encoder: CompactEncoder) -> None:
     face = draw(1, 3, 128, 128)
     assert seen_alike(face, 16, [view_small(encoder, face), None], encoder) == [0, 0]
