@@ -77,10 +77,10 @@ def seen_alike(face: Tensor, side: float, photos: Sequence[Tensor | None], encod
 
     Returns:
         Cosines, -1..1, which fade to 0 between a quality of READABLE and UNREADABLE; all 0 where a photo was not
-        looked at, since they only mean something beside each other.
+        looked at, since they only mean something beside each other, and for a face larger than the largest of SIDES.
     """
     known = [photo for photo in photos if photo is not None]
-    if len(known) < len(photos):
+    if len(known) < len(photos) or side > SIDES[-1]:
         return [0.0] * len(photos)
     (vector,), quality = _seen(encoder, face)
     counts = (trust(quality) / (READABLE - UNREADABLE)).clamp_max(1)

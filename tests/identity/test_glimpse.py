@@ -84,6 +84,13 @@ def test_the_photo_that_is_the_picture_made_small_is_most_alike(encoder: Compact
         assert alike[place] == pytest.approx(1, abs=1e-4)
 
 
+def test_a_face_larger_than_any_small_view_is_like_no_photo(encoder: CompactEncoder) -> None:
+    face = draw(1, 3, 128, 128)
+    views = [view_small(encoder, face)]
+    assert seen_alike(face, SIDES[-1] + 1, views, encoder) == [0]
+    assert seen_alike(face, SIDES[-1], views, encoder) != [0]
+
+
 def test_a_face_that_cannot_be_read_is_like_no_photo(encoder: CompactEncoder) -> None:
     face = draw(1, 3, 128, 128)
     assert seen_alike(face, 8, [view_small(encoder, face)], Doubting()) == [0]
