@@ -19,7 +19,7 @@ from .runtime import Runtime
 LARGEST_SIDE = 4096  # pixels, to which pictures are enlarged unasked
 LARGEST_BATCH = 256 * 10**6  # pixels of all pictures of a batch together, to which they are enlarged unasked: 3 GB
 MOST_BATCH = 2 * 10**9  # pixels that may be asked for: 24 GB
-_ROUNDS = 3  # of back-projection; the third gains .1 dB
+_ROUNDS = 3  # of back-projection; the third gains .2 dB at 16x and .4 dB at 32x
 
 
 def fit_alignment(alignment: Alignment, size: tuple[int, int]) -> Alignment:

@@ -186,7 +186,7 @@ def _most_alike(
 
     Sunglasses, a strange light or an untypical photo show only when the photo lies on the face: of the composites that
     the photos make, the one most like the person is the better start. So is the photo that looks most like the face
-    once it is as small: it shows the person at that age, with that beard, in that mood (ours; figures in
+    once it is as small: it may show the person at that age, with that beard, in that mood (ours; figures in
     docs/RESULTS.md).
     """
     near = choice.order[:MOST_COMPARED]
