@@ -30,6 +30,7 @@ _RANGES: dict[str, tuple[float, float]] = {
     "max_references": (1, 32),
     "likeness": (0, 10),
     "mirror": (0, 1),
+    "merge": (0, 1),
     "glimpse": (0, 2),
     "scale": (1, 64),
     "enlarge": (1, 64),
@@ -89,6 +90,9 @@ class RestoreOptions:
     mirror: float = 0.08
     """0 to 1: by how many eye distances the mirror image of a photo has to fit better than the photo as it is before
     it is laid on, so that a person who looks to the other side is seen from the right one; 1 = never."""
+    merge: float = 0.3
+    """0 to 1: how much of what the other photos agree on is laid into the best one, so that it shows the person rather
+    than one photo of them; 0 = the photo as it is."""
     glimpse: float = 1.0
     """0 to 2: how much the small picture's own look counts: beside the identity, the more, the better the encoder reads
     it, and in the choice among the photos, where likeness counts; 0 = not at all."""

@@ -19,9 +19,10 @@ from .diffusion.conditioning import Conditioning, upsample
 from .diffusion.sampling import SamplingSettings, sample
 from .diffusion.steering import steer
 from .errors import ImageError
-from .geometry import Alignment, transform_points
+from .geometry import Alignment, similarity_from_points, transform_points
 from .identity.glimpse import glimpsed, seen_alike
 from .masking import face_mask, soft_mask, user_mask
+from .merging import agreed_detail
 from .options import RestoreOptions
 from .pasting import PasteLook, paste_face
 from .references import Reference, mirrored
@@ -118,8 +119,8 @@ def warp_references(
         landmarks: of the low-resolution face, [1, 68, 2] in crop pixels.
         lr: [1, 3, h, h], for the refinement.
         mask: [1, 1, S, S], for the refinement.
-        options: ``warp_method``, ``reference_warp``, ``refine``, ``max_references``, ``likeness``, ``mirror`` and
-            ``glimpse`` are read.
+        options: ``warp_method``, ``reference_warp``, ``refine``, ``max_references``, ``likeness``, ``mirror``,
+            ``merge`` and ``glimpse`` are read.
         likeness: who the person is; None chooses by pose and expression alone.
     """
     size = mask.shape[-1]
@@ -142,20 +143,43 @@ def warp_references(
     chosen = [photos[index] for index in choice.order[: options.max_references]]
     if options.refine:
         landmarks = refine_landmarks(chosen[0], landmarks, lr, mask)
-    style = _warp(chosen[0], landmarks, size, options.warp_method)
-    others = [_warp(photo, landmarks, size, options.reference_warp) for photo in chosen]
+    others = [photos[index] for index in choice.order[1:MOST_COMPARED]] if options.merge else []
+    methods = {options.warp_method, options.reference_warp}
+    best = {method: _merged(chosen[0], others, landmarks, size, method, options.merge) for method in methods}
+    style = best[options.warp_method]
+    second = [_warp(photo, landmarks, size, options.reference_warp) for photo in chosen[1:]]
+    seen = [best[options.reference_warp], *second]
+    reasons = [
+        f"mirrored; {reason}" if photo.mirrored else reason
+        for photo, reason in zip(chosen, choice.reasons, strict=False)
+    ]
+    if others:
+        reasons[0] += f"; {len(others)} more merged in"
     return WarpedSet(
         names=tuple(photo.name for photo in chosen),
-        reasons=tuple(
-            f"mirrored; {reason}" if photo.mirrored else reason
-            for photo, reason in zip(chosen, choice.reasons, strict=False)
-        ),
+        reasons=tuple(reasons),
         mirrored=tuple(photo.mirrored for photo in chosen),
         style=style.image,
         style_coverage=style.coverage,
-        images=torch.stack([each.image for each in others], 1),
-        coverages=torch.stack([each.coverage for each in others], 1),
+        images=torch.stack([each.image for each in seen], 1),
+        coverages=torch.stack([each.coverage for each in seen], 1),
     )
+
+
+def _merged(
+    photo: Reference, others: Sequence[Reference], landmarks: Tensor, size: int, method: str, share: float
+) -> WarpedReference:
+    """A photo on the face, with a share of what the person's other photos agree on."""
+    warped = _warp(photo, landmarks, size, method)
+    if not others:
+        return warped
+    own = photo.landmarks[None].to(landmarks)
+    # A similarity leaves the photo's features beside those of the face, and the other photos follow it there.
+    place = transform_points(similarity_from_points(own, landmarks), own) if method == "similarity" else landmarks
+    bent = [_warp(other, place, size, "tps") for other in others]
+    images, coverages = (torch.cat([getattr(each, name) for each in bent]) for name in ("image", "coverage"))
+    detail = agreed_detail(warped.image[0], images, coverages)
+    return replace(warped, image=(warped.image + share * detail).clamp(0, 1))
 
 
 def _or_mirrored(photos: Sequence[Reference], landmarks: Tensor, margin: float) -> list[Reference]:

@@ -101,6 +101,19 @@ class IDFSRWarpReference(io.ComfyNode):
                         "other way. Off: moles and partings stay on their side."
                     ),
                 ),
+                io.Float.Input(
+                    "merge",
+                    optional=True,
+                    default=_USUAL.merge,
+                    min=0.0,
+                    max=1.0,
+                    step=0.05,
+                    advanced=True,
+                    tooltip=(
+                        "How much of what the other photos agree on is laid into the best one, 0 to 1, so that it "
+                        "shows the person and not one photo of them; 0: the photo as it is."
+                    ),
+                ),
             ],
             outputs=[
                 io.Image.Output(
@@ -126,6 +139,7 @@ class IDFSRWarpReference(io.ComfyNode):
         refine: bool,
         crop: Tensor | None = None,
         mirror: bool = True,
+        merge: float = _USUAL.merge,
     ) -> io.NodeOutput:
         """Prepare, choose, warp."""
         from ..idfsr_core.frames import only_photo, warp_onto_faces
@@ -138,7 +152,7 @@ class IDFSRWarpReference(io.ComfyNode):
         chosen = only_photo(photos, f"reference {index}") if choose == INDEX else photos
         margin = _USUAL.mirror if mirror else 1.0
         options = RestoreOptions(
-            warp_method=method, reference_warp=method, max_references=count, refine=refine, mirror=margin
+            warp_method=method, reference_warp=method, max_references=count, refine=refine, mirror=margin, merge=merge
         )
         crops = None if crop is None else bridge.to_core(crop, "crop")
         warped = warp_onto_faces(

@@ -106,6 +106,7 @@ _NUMBERS = (
     ("max_references", int, "1..32", "reference photos used at once, the best fitting first"),
     ("likeness", float, "0..10", "what looking like the person counts in the choice of the photo; 0: pose alone"),
     ("mirror", float, "0..1", "by how many eye distances a mirrored photo has to fit better; 1: never"),
+    ("merge", float, "0..1", "how much of what the other photos agree on is laid into the best one; 0: nothing"),
     (
         "glimpse",
         float,

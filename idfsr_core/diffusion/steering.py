@@ -18,7 +18,7 @@ from ..identity.aligning import jittered_keypoints
 from ..runtime import Runtime
 from .judge import CHUNK, Judge
 
-CELLS = 32  # of the grid along the crop's side, whatever its size: a quarter of the pixels at 128
+CELLS = 48  # of the grid along the crop's side, whatever its size: 2.7 pixels of 128 each
 STEP = 0.0015  # root mean square of the change per step over a face's cells, pictures being 0..1
 MOST = 3.0  # times that: largest change of one cell per step
 JITTER = 1.5  # pixels of 128 by which the alignment is off at each step, so that no one alignment is pleased

@@ -49,15 +49,22 @@ class Toolbox:
         known = self.known[situation.landmarks][number]
         return self._keep(("all", number, situation.scale, situation.landmarks), situation, known)
 
+    def condition_unmerged(self, situation: Situation) -> Conditioning:
+        """The same with the best reference as it is, for what is compared with ours."""
+        number = situation.subject.case.number
+        known = self.known[situation.landmarks][number]
+        return self._keep(("unmerged", number, situation.scale, situation.landmarks), situation, known, merge=0)
+
     def condition_alone(self, situation: Situation) -> Conditioning:
         """The same with the random reference alone."""
         number = situation.subject.case.number
         one = self.known[situation.landmarks][number].alone()
         return self._keep(("one", number, situation.scale, situation.landmarks), situation, one)
 
-    def _keep(self, key: tuple, situation: Situation, known: Known) -> Conditioning:
+    def _keep(self, key: tuple, situation: Situation, known: Known, **changed: float) -> Conditioning:
         if key not in self._kept:
-            self._kept[key] = situation.condition(known, self.settings.options, self.analyzer)
+            options = replace(self.settings.options, **changed)
+            self._kept[key] = situation.condition(known, options, self.analyzer)
         return self._kept[key]
 
     def forget(self) -> None:
@@ -95,7 +102,7 @@ def _composite_random(situations: Sequence[Situation], tools: Toolbox) -> list[T
 
 
 def _composite_best(situations: Sequence[Situation], tools: Toolbox) -> list[Tensor]:
-    return _composite(tools.condition, situations, tools)
+    return _composite(tools.condition_unmerged, situations, tools)
 
 
 def _pooled(situations: Sequence[Situation], tools: Toolbox) -> list[Tensor]:
@@ -145,7 +152,7 @@ def _ours(
 def _paper(situations: Sequence[Situation], tools: Toolbox) -> list[Tensor]:
     def paper(situation: Situation) -> Conditioning:
         known = tools.paper_known[situation.landmarks][situation.subject.case.number]
-        return known.seen_in(tools.condition(situation), tools.settings.options)
+        return known.seen_in(tools.condition_unmerged(situation), tools.settings.options)
 
     options = replace(tools.settings.options, steps=tools.settings.paper_steps)
     return _diffuse(paper, situations, tools, tools.paper, options, None)

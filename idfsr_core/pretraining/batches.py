@@ -6,7 +6,7 @@ bit, as one that was never stopped.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
@@ -17,6 +17,7 @@ from ..errors import ArgumentError
 from ..faces.points import MIRROR_5, MIRROR_68
 from ..geometry import similarity_from_points, transform_points, warp_affine
 from ..masking import face_mask
+from ..merging import agreed_detail
 from ..warping import warp_reference
 from .data import FaceLibrary
 from .degradations import degrade
@@ -36,6 +37,8 @@ class BatchSettings:
     style_none: float = 0.03  # no style photo
     identity_none: float = 0.05  # no identity vector
     references_none: float = 0.4  # no reference photos
+    merged: float = 0.0  # style and reference photo get what the other photos of the choice agree on
+    merged_share: tuple[float, float] = (0.2, 0.6)  # of that; drawn evenly
     identity_truth: float = 0.2  # the vector is that of the face itself, else the mean of the person's other photos
     best_style: float = 0.8  # style and references are the best of the choice by landmarks, else random ones
     warp_tps: float = 0.0  # the style photo is warped by a thin-plate spline, else by a similarity
@@ -121,6 +124,8 @@ class BatchMaker:
             lr=lr, mask=mask, **self._style(rng, drawn, mirror, found), **self._references(rng, drawn, mirror, found),
             identity=_pooled(self.embeddings, drawn),
         )  # fmt: skip
+        if self.settings.merged:
+            cond = self._merged(rng, drawn, mirror, found, cond)
         aim = None if self.aims is None else _pooled(self.aims, drawn)
         several = torch.tensor([len(item["identity"]) > 1 for item in drawn])
         exact = kind != "blind"
@@ -148,6 +153,7 @@ class BatchMaker:
             "target": target,
             "style": style,
             "references": references,
+            "merged": [] if lone or style != pool[0] else [int(index) for index in pool[1:]],
             "identity": self._identity(rng, target, others),
         }
 
@@ -209,6 +215,25 @@ class BatchMaker:
             image, cover = self._warped(rng, indices, mirror[rows.numpy()], found[rows], "similarity")
             images[rows, columns], coverage[rows, columns] = image, cover
         return {"references": images, "reference_coverage": coverage, "reference_valid": valid}
+
+    def _merged(
+        self, rng: np.random.Generator, drawn: list[dict], mirror: np.ndarray, found: Tensor, cond: Conditioning
+    ) -> Conditioning:
+        """The same with what the other photos agree on laid into style and first reference of some faces."""
+        styles, references = cond.style.clone(), cond.references.clone()
+        for row, item in enumerate(drawn):
+            others = item["merged"]
+            if not others or rng.random() >= self.settings.merged:
+                continue
+            here, turn = slice(row, row + 1), mirror[row : row + 1]
+            points = self._mirrored(self.landmarks[[item["style"]]], turn, MIRROR_68)
+            goal = transform_points(similarity_from_points(points, found[here]), points).expand(len(others), -1, -1)
+            images, coverage = self._warped(rng, others, turn.repeat(len(others)), goal, "tps")
+            detail = agreed_detail(cond.style[row], images, coverage) * float(rng.uniform(*self.settings.merged_share))
+            styles[row] = (styles[row] + detail).clamp(0, 1)
+            if item["references"]:
+                references[row, 0] = (references[row, 0] + detail).clamp(0, 1)
+        return replace(cond, style=styles, references=references)
 
     def _warped(
         self, rng: np.random.Generator, indices: list[int], mirror: np.ndarray, found: Tensor, method: str

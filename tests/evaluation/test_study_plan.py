@@ -11,7 +11,7 @@ from idfsr_core.evaluation.study_plan import StudyPlan, baseline_of, method_of, 
 from idfsr_core.options import RestoreOptions
 
 ASKED_FOR = (
-    "choice consistency curve fitting forwards glimpse guidance landmark-error london mirror one-photo"
+    "choice consistency curve fitting forwards glimpse guidance landmark-error london merge mirror one-photo"
     " recipes references refine schedulers spread steering vector"
 )
 

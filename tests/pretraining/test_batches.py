@@ -134,3 +134,20 @@ def test_a_batch_of_256_px_is_that_of_128_px_seen_twice_as_large():
 def test_photos_that_are_too_small_for_the_model_are_refused():
     with pytest.raises(ArgumentError, match="photos of 192 px, for faces of 128 px"):
         BatchMaker(drawn_library(), replace(ALWAYS_OWN, size=256))
+
+
+def test_what_the_other_photos_agree_on_is_laid_into_style_and_reference_alike():
+    plain, merged = maker().make(2), maker(merged=1.0, merged_share=(0.5, 0.5)).make(2)
+    change = merged.cond.style - plain.cond.style
+    assert torch.equal(plain.target, merged.target)
+    assert change.abs().amax((1, 2, 3)).min() > 0
+    assert change.abs().max() <= 0.05 + 1e-6  # half of what one photo may differ by
+    beside = merged.cond.references[:, 0] - plain.cond.references[:, 0]
+    inner = (plain.cond.references[:, 0] > 0.05) & (plain.cond.references[:, 0] < 0.95)
+    inner &= (plain.cond.style > 0.05) & (plain.cond.style < 0.95)
+    assert torch.allclose(beside[inner], change[inner], atol=1e-6)
+
+
+def test_somebody_else_s_photo_gets_nothing_of_the_person():
+    plain, merged = (maker(style_other=1.0, merged=share).make(2) for share in (0.0, 1.0))
+    assert torch.equal(plain.cond.style, merged.cond.style)
