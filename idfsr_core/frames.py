@@ -279,7 +279,8 @@ def warp_onto_faces(
     Args:
         photos: the prepared photos.
         faces: one of each picture, or None.
-        options: ``reference_warp``, ``max_references``, ``likeness``, ``glimpse``, ``refine`` and ``mask_*`` are read.
+        options: ``reference_warp``, ``max_references``, ``likeness``, ``mirror``, ``merge``, ``glimpse``,
+            ``refine`` and ``mask_*`` are read.
         crops: [B, 3, S, S] by :func:`crop_faces`, whose pixels the photos are tried on; without them pose and
             expression alone decide.
         size: side S of the crops.

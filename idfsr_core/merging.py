@@ -47,11 +47,12 @@ def agreed_detail(base: Tensor, others: Tensor, coverages: Tensor) -> Tensor:
 def _registered(goal: np.ndarray, picture: Tensor) -> Tensor:
     """A picture and its coverage, [4, S, S], moved to where the features of the goal [S, S] lie; on the CPU."""
     size = goal.shape[0]
-    search = cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_ULTRAFAST)
+    search = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_ULTRAFAST)
     search.setFinestScale(0)
     search.setPatchSize(PATCH * size // 128)
     search.setPatchStride(PATCH * size // 256)
-    flow = cv2.GaussianBlur(search.calc(goal, _grey(picture[:3]), None), (0, 0), SMOOTH * size / 128)
+    found = search.calc(goal, _grey(picture[:3]), None)  # pyright: ignore[reportCallIssue, reportArgumentType]
+    flow = cv2.GaussianBlur(found, (0, 0), SMOOTH * size / 128)
     x, y = np.meshgrid(np.arange(size, dtype=np.float32), np.arange(size, dtype=np.float32))
     pixels = picture.detach().float().cpu().permute(1, 2, 0).numpy()
     moved = cv2.remap(pixels, x + flow[..., 0], y + flow[..., 1], cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
