@@ -22,6 +22,11 @@ SMOOTH = 3.0  # pixels of 128: standard deviation by which the flow is smoothed
 PATCH = 12  # pixels of 128: side of the patches that are compared
 
 
+def agreement(others: int) -> float:
+    """How much the mean of so many other photos counts, 0..1: one agrees with nobody, two half as much as three."""
+    return min(max(others - 1, 0) / 2, 1.0)
+
+
 def agreed_detail(base: Tensor, others: Tensor, coverages: Tensor) -> Tensor:
     """By what the photos of a person differ, on average, from one of them, in the light of that one.
 

@@ -22,7 +22,7 @@ from .errors import ImageError
 from .geometry import Alignment, similarity_from_points, transform_points
 from .identity.glimpse import glimpsed, seen_alike
 from .masking import face_mask, soft_mask, user_mask
-from .merging import agreed_detail
+from .merging import agreed_detail, agreement
 from .options import RestoreOptions
 from .pasting import PasteLook, paste_face
 from .references import Reference, mirrored
@@ -143,7 +143,9 @@ def warp_references(
     chosen = [photos[index] for index in choice.order[: options.max_references]]
     if options.refine:
         landmarks = refine_landmarks(chosen[0], landmarks, lr, mask)
-    others = [photos[index] for index in choice.order[1:MOST_COMPARED]] if options.merge else []
+    others = [photos[index] for index in choice.order[1:MOST_COMPARED]]
+    if not options.merge * agreement(len(others)):
+        others = []
     methods = {options.warp_method, options.reference_warp}
     best = {method: _merged(chosen[0], others, landmarks, size, method, options.merge) for method in methods}
     style = best[options.warp_method]
@@ -178,8 +180,8 @@ def _merged(
     place = transform_points(similarity_from_points(own, landmarks), own) if method == "similarity" else landmarks
     bent = [_warp(other, place, size, "tps") for other in others]
     images, coverages = (torch.cat([getattr(each, name) for each in bent]) for name in ("image", "coverage"))
-    detail = agreed_detail(warped.image[0], images, coverages)
-    return replace(warped, image=(warped.image + share * detail).clamp(0, 1))
+    detail = share * agreement(len(others)) * agreed_detail(warped.image[0], images, coverages)
+    return replace(warped, image=(warped.image + detail).clamp(0, 1))
 
 
 def _or_mirrored(photos: Sequence[Reference], landmarks: Tensor, margin: float) -> list[Reference]:

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from idfsr_core.merging import LARGEST, agreed_detail
+from idfsr_core.merging import LARGEST, agreed_detail, agreement
 from idfsr_core.options import RestoreOptions
 from idfsr_core.references import Reference
 from idfsr_core.steps import warp_references
@@ -86,11 +86,11 @@ def test_the_share_says_how_much_of_it_is_laid_in(method: str) -> None:
     wide = face(side=192)
     mole = wide.clone()
     mole[:, 112:115, 77:80] -= 0.08  # the same place as in the face, 32 pixels further in
-    photos = [reference("plain", wide), reference("second", mole), reference("third", mole)]
+    photos = [reference("plain", wide), *(reference(name, mole) for name in ("second", "third", "fourth"))]
     points = photos[0].landmarks[None] - 32
     lr, mask = torch.zeros(1, 3, 8, 8), torch.ones(1, 1, SIDE, SIDE)
 
-    def spot(share: float, count: int = 3) -> float:
+    def spot(share: float, count: int = 4) -> float:
         options = RestoreOptions(merge=share, warp_method=method, reference_warp=method)
         warped = warp_references(photos[:count], points, lr, mask, options)
         assert warped.names[0] == "plain"
@@ -100,4 +100,9 @@ def test_the_share_says_how_much_of_it_is_laid_in(method: str) -> None:
     none, half, whole = spot(0), spot(0.5), spot(1)
     assert whole < none - 0.04
     assert half == pytest.approx((none + whole) / 2, abs=0.003)
-    assert spot(1, count=1) == pytest.approx(none, abs=1e-6)
+    assert spot(1, count=3) == pytest.approx((none + whole) / 2, abs=0.003)
+    assert spot(1, count=2) == spot(1, count=1) == pytest.approx(none, abs=1e-6)
+
+
+def test_one_other_photo_agrees_with_nobody() -> None:
+    assert [agreement(others) for others in (0, 1, 2, 3, 7)] == [0, 0, 0.5, 1, 1]
