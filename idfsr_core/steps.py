@@ -125,17 +125,7 @@ def warp_references(
     """
     size = mask.shape[-1]
     if not photos:
-        empty = mask.new_zeros(1, 0, 1, size, size)
-        nothing = torch.zeros_like(mask)
-        return WarpedSet(
-            names=(),
-            reasons=(),
-            mirrored=(),
-            style=nothing.expand(-1, 3, -1, -1),
-            style_coverage=nothing,
-            images=empty.expand(-1, -1, 3, -1, -1),
-            coverages=empty,
-        )
+        return _no_references(mask)
     photos = _or_mirrored(photos, landmarks, options.mirror)
     choice = choose_reference(landmarks[0], torch.stack([photo.landmarks for photo in photos]))
     if likeness is not None and options.likeness and len(photos) > 1:
@@ -144,18 +134,17 @@ def warp_references(
     if options.refine:
         landmarks = refine_landmarks(chosen[0], landmarks, lr, mask)
     others = [photos[index] for index in choice.order[1:MOST_COMPARED]]
-    if not options.merge * agreement(len(others)):
-        others = []
+    share = options.merge * agreement(len(others))
     methods = {options.warp_method, options.reference_warp}
-    best = {method: _merged(chosen[0], others, landmarks, size, method, options.merge) for method in methods}
+    best = {method: _merged(chosen[0], others, landmarks, size, method, share) for method in methods}
     style = best[options.warp_method]
-    second = [_warp(photo, landmarks, size, options.reference_warp) for photo in chosen[1:]]
-    seen = [best[options.reference_warp], *second]
+    further = [_warp(photo, landmarks, size, options.reference_warp) for photo in chosen[1:]]
+    seen = [best[options.reference_warp], *further]
     reasons = [
         f"mirrored; {reason}" if photo.mirrored else reason
         for photo, reason in zip(chosen, choice.reasons, strict=False)
     ]
-    if others:
+    if share:
         reasons[0] += f"; {len(others)} more merged in"
     return WarpedSet(
         names=tuple(photo.name for photo in chosen),
@@ -168,20 +157,34 @@ def warp_references(
     )
 
 
+def _no_references(mask: Tensor) -> WarpedSet:
+    """The set with K = 0 of a face whose mask is [1, 1, S, S]."""
+    nothing, none = torch.zeros_like(mask), mask.new_zeros(1, 0, *mask.shape[1:])
+    return WarpedSet(
+        names=(),
+        reasons=(),
+        mirrored=(),
+        style=nothing.expand(-1, 3, -1, -1),
+        style_coverage=nothing,
+        images=none.expand(-1, -1, 3, -1, -1),
+        coverages=none,
+    )
+
+
 def _merged(
     photo: Reference, others: Sequence[Reference], landmarks: Tensor, size: int, method: str, share: float
 ) -> WarpedReference:
     """A photo on the face, with a share of what the person's other photos agree on."""
     warped = _warp(photo, landmarks, size, method)
-    if not others:
+    if not share:
         return warped
     own = photo.landmarks[None].to(landmarks)
     # A similarity leaves the photo's features beside those of the face, and the other photos follow it there.
     place = transform_points(similarity_from_points(own, landmarks), own) if method == "similarity" else landmarks
     bent = [_warp(other, place, size, "tps") for other in others]
     images, coverages = (torch.cat([getattr(each, name) for each in bent]) for name in ("image", "coverage"))
-    detail = share * agreement(len(others)) * agreed_detail(warped.image[0], images, coverages)
-    return replace(warped, image=(warped.image + detail).clamp(0, 1))
+    detail = agreed_detail(warped.image[0], images, coverages)
+    return replace(warped, image=(warped.image + share * detail).clamp(0, 1))
 
 
 def _or_mirrored(photos: Sequence[Reference], landmarks: Tensor, margin: float) -> list[Reference]:
