@@ -42,7 +42,7 @@ LEAST_LR = 3  # pixels of the low-resolution face below which nothing is left to
 LEARNED_SCALE = 6.0  # the model learned 8x to 32x; below this it is off that ground
 SHARP_SCALE = 4.0  # below this scale the picture knows the face better than any reference
 LARGEST_SIDE = 4096  # to which a picture is enlarged unasked
-STEERING_ALONE = 2  # steps of steering, at most, towards the vector of a single photo
+STEERING_ALONE = 4  # steps of steering, at most, towards the vector of a single photo
 MOST_COMPARED = 8  # photos whose composites are looked at
 SEEN_ALIKE = 0.5  # eye distances of landmarks that a photo may be off for looking, made as small, wholly like the face
 
@@ -316,7 +316,7 @@ def judge_for(photos: int, judge: Judge | None) -> Judge | None:
     """The judge for an identity of so many photos; of one photo, a judge who does not lead the denoiser.
 
     A single photo's vector says hardly more than that photo shows already. A denoiser led towards it makes faces less
-    like the person; what a small step or two of steering still gain is what the small picture shows (docs/RESULTS.md).
+    like the person; what a few small steps of steering still gain is what the small picture shows (docs/RESULTS.md).
     """
     return judge if judge is None or photos > 1 else replace(judge, leads=False)
 

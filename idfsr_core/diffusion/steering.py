@@ -4,7 +4,8 @@ The denoiser learned how vectors and faces go together from a few thousand peopl
 roughly. The encoder knows it better, and its gradient says which lightness of the skin, where, would make the face more
 like the person. A few small steps along it are followed, with bounds that keep the picture natural: lightness only, on
 a grid coarser than the pixels, inside the mask, each step so small that all of them together are hardly seen. Large
-steps please this one encoder and nobody else (docs/RESULTS.md, "Steering"). All values are ours.
+steps please this one encoder and nobody else, and the last ones are the smallest, so that the face comes to rest
+instead of swinging about where it is going (docs/RESULTS.md, "Steering"). All values are ours.
 """
 
 from __future__ import annotations
@@ -19,8 +20,9 @@ from ..runtime import Runtime
 from .judge import CHUNK, Judge
 
 CELLS = 48  # of the grid along the crop's side, whatever its size: 2.7 pixels of 128 each
-STEP = 0.0015  # root mean square of the change per step over a face's cells, pictures being 0..1
-MOST = 3.0  # times that: largest change of one cell per step
+STEP = 0.0011  # root mean square of the mean step's change over a face's cells, pictures being 0..1
+FALL = 0.75  # of the mean step: by so much the first one is longer and the last one shorter
+MOST = 2.5  # times a step's root mean square: largest change of one cell
 JITTER = 1.5  # pixels of 128 by which the alignment is off at each step, so that no one alignment is pleased
 
 
@@ -60,14 +62,19 @@ def _steer(faces: Tensor, mask: Tensor, identity: Tensor, judge: Judge, steps: i
     keypoints = judge.find(faces).detach().clone().to(faces)
     change = torch.zeros(len(faces), 1, CELLS, CELLS, device=faces.device, requires_grad=True)
     generator = torch.Generator()
-    for step in range(steps):
+    for step, length in enumerate(_lengths(steps)):
         runtime.check()
         # Every face sees the jitter of the first: a face comes out the same alone and among others.
         points = jittered_keypoints(keypoints, generator.manual_seed(step), JITTER * faces.shape[-1] / 128, same=True)
         seen = judge.encoder.embed(_changed(faces, mask, change), points).vectors
         (slope,) = torch.autograd.grad((seen.float() * aim).sum(), change)
-        change = (change + STEP * _even(slope)).detach().requires_grad_(True)
+        change = (change + length * _even(slope)).detach().requires_grad_(True)
     return _changed(faces, mask, change).detach()
+
+
+def _lengths(steps: int) -> list[float]:
+    """Of each step, root mean square; their mean is STEP."""
+    return [STEP * (1 + FALL * (1 - 2 * (step + 0.5) / steps)) for step in range(steps)]
 
 
 def _even(slope: Tensor) -> Tensor:

@@ -17,7 +17,7 @@ from ..errors import ArgumentError
 from ..faces.points import MIRROR_5, MIRROR_68
 from ..geometry import similarity_from_points, transform_points, warp_affine
 from ..masking import face_mask
-from ..merging import agreed_detail
+from ..merging import agreed_detail, agreement
 from ..warping import warp_reference
 from .data import FaceLibrary
 from .degradations import degrade
@@ -223,13 +223,14 @@ class BatchMaker:
         styles, references = cond.style.clone(), cond.references.clone()
         for row, item in enumerate(drawn):
             others = item["merged"]
-            if not others or rng.random() >= self.settings.merged:
+            if not agreement(len(others)) or rng.random() >= self.settings.merged:
                 continue
             here, turn = slice(row, row + 1), mirror[row : row + 1]
             points = self._mirrored(self.landmarks[[item["style"]]], turn, MIRROR_68)
             goal = transform_points(similarity_from_points(points, found[here]), points).expand(len(others), -1, -1)
             images, coverage = self._warped(rng, others, turn.repeat(len(others)), goal, "tps")
-            detail = agreed_detail(cond.style[row], images, coverage) * float(rng.uniform(*self.settings.merged_share))
+            share = agreement(len(others)) * float(rng.uniform(*self.settings.merged_share))  # as the restoration does
+            detail = agreed_detail(cond.style[row], images, coverage) * share
             styles[row] = (styles[row] + detail).clamp(0, 1)
             if item["references"]:
                 references[row, 0] = (references[row, 0] + detail).clamp(0, 1)

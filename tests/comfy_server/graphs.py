@@ -113,7 +113,7 @@ def restoring(person: str = "anna", model: str = "shipped", scale: float = 8) ->
         identity_guidance=1,
         consistency=0.2,
         scheduler="euler",
-        steering=5,
+        steering=7,
     )
     pasted = add(
         "IDFSRPasteFace",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import pytest
 import torch
 from torch import Tensor
@@ -49,6 +51,25 @@ def test_only_lightness_changes_only_inside_the_mask_and_only_a_little(judge):
     assert (size < 2.5 * 4 * STEP).all()  # all of the cells' change lies in the masked quarter: twice the mean
     assert torch.allclose(change[:, 0], change[:, 1], atol=1e-6)
     assert torch.allclose(change[:, 0], change[:, 2], atol=1e-6)
+
+
+def test_each_step_is_shorter_than_the_one_before(judge):
+    """And all of them together are as long as so many mean ones."""
+    faces, mask, identity = _faces()
+    seen: list[Tensor] = []
+    embed = judge.encoder.embed
+
+    def see(pictures, keypoints):
+        seen.append(pictures.detach().clone())
+        return embed(pictures, keypoints)
+
+    judge.encoder.embed = see
+    seen.append(steer(faces, mask, identity, judge, 5))
+    moves = torch.stack([b - a for a, b in pairwise(seen)]).square().mean((1, 2, 3, 4)).sqrt()
+    assert (moves[1:] < moves[:-1]).all()
+    assert torch.allclose(moves.diff(), moves.diff().mean(), rtol=0.1)
+    one = steer(faces, mask, identity, judge, 1) - faces
+    assert float(moves.mean()) == pytest.approx(float(one.square().mean().sqrt()), rel=0.1)
 
 
 def test_the_change_is_no_finer_than_its_grid(judge):

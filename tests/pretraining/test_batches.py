@@ -14,8 +14,8 @@ from .library import drawn_library, equal
 ALWAYS_OWN = BatchSettings(batch=8, style_other=0, style_none=0, lone=0, references_none=0, identity_none=0)
 
 
-def maker(**changes) -> BatchMaker:
-    return BatchMaker(drawn_library(), replace(ALWAYS_OWN, **changes))
+def maker(photos: int = 3, **changes) -> BatchMaker:
+    return BatchMaker(drawn_library(photos=photos), replace(ALWAYS_OWN, **changes))
 
 
 def test_a_batch_is_a_function_of_seed_step_and_process():
@@ -137,7 +137,7 @@ def test_photos_that_are_too_small_for_the_model_are_refused():
 
 
 def test_what_the_other_photos_agree_on_is_laid_into_style_and_reference_alike():
-    plain, merged = maker().make(2), maker(merged=1.0, merged_share=(0.5, 0.5)).make(2)
+    plain, merged = maker(photos=5).make(2), maker(photos=5, merged=1.0, merged_share=(0.5, 0.5)).make(2)
     change = merged.cond.style - plain.cond.style
     assert torch.equal(plain.target, merged.target)
     assert change.abs().amax((1, 2, 3)).min() > 0
@@ -148,6 +148,12 @@ def test_what_the_other_photos_agree_on_is_laid_into_style_and_reference_alike()
     assert torch.allclose(beside[inner], change[inner], atol=1e-6)
 
 
+def test_one_other_photo_agrees_with_nobody():
+    """As when a face is restored."""
+    plain, merged = maker(photos=3).make(2), maker(photos=3, merged=1.0).make(2)
+    assert torch.equal(plain.cond.style, merged.cond.style)
+
+
 def test_somebody_else_s_photo_gets_nothing_of_the_person():
-    plain, merged = (maker(style_other=1.0, merged=share).make(2) for share in (0.0, 1.0))
+    plain, merged = (maker(photos=5, style_other=1.0, merged=share).make(2) for share in (0.0, 1.0))
     assert torch.equal(plain.cond.style, merged.cond.style)
