@@ -21,7 +21,7 @@ from .judge import CHUNK, Judge
 
 CELLS = 48  # of the grid along the crop's side, whatever its size: 2.7 pixels of 128 each
 STEP = 0.0011  # root mean square of the mean step's change over a face's cells, pictures being 0..1
-FALL = 0.75  # of the mean step: by so much the first one is longer and the last one shorter
+FALL = 0.75  # of the mean step: by so much the first one of very many is longer, and the last one shorter
 MOST = 2.5  # times a step's root mean square: largest change of one cell
 JITTER = 1.5  # pixels of 128 by which the alignment is off at each step, so that no one alignment is pleased
 
