@@ -33,12 +33,12 @@ if TYPE_CHECKING:
 
 SHIPPED = Path(__file__).parent / "assets" / "idfsr-compact-128.safetensors"
 FORMAT = "idfsr-bundle"
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2  # 1 knew no part "match"
 LICENCE = "research, non-commercial (the training photos allow nothing else)"
 REINSTALL = "download the file again or reinstall the package"
 
 
-PARTS = ("denoiser", "analyzer", "encoder")
+PARTS = ("denoiser", "analyzer", "encoder", "match")
 """The networks of a bundle; a part's tensors carry its name and a dot as prefix."""
 
 
@@ -134,7 +134,8 @@ class Bundle:
         """The identity encoder that the denoiser was trained with."""
         from .identity.compact import CompactEncoder
 
-        return CompactEncoder(self.network("encoder"))  # pyright: ignore[reportArgumentType]
+        match = self.network("match").cpu() if "match" in self.parts else None
+        return CompactEncoder(self.network("encoder"), match)  # pyright: ignore[reportArgumentType]
 
 
 def load_bundle(path: str | Path | None = None, device: str = "cpu") -> Bundle:
@@ -283,7 +284,18 @@ def _build_encoder(config: dict[str, Any]) -> nn.Module:
     return EncoderNetwork(EncoderConfig.from_dict(config))
 
 
-_BUILDERS = {"denoiser": _build_denoiser, "analyzer": _build_analyzer, "encoder": _build_encoder}
+def _build_match(config: dict[str, Any]) -> nn.Module:
+    from .identity.photo_match import PhotoMatch, PhotoMatchConfig
+
+    return PhotoMatch(PhotoMatchConfig(**config))
+
+
+_BUILDERS = {
+    "denoiser": _build_denoiser,
+    "analyzer": _build_analyzer,
+    "encoder": _build_encoder,
+    "match": _build_match,
+}
 
 
 def _load_weights(path: Path, part: str, network: nn.Module) -> None:

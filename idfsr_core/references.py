@@ -16,6 +16,7 @@ from .geometry import Alignment
 from .identity.compact import CompactEncoder
 from .identity.embedding import IdentityEmbedding, similarity
 from .identity.glimpse import view_small
+from .identity.photo_match import look
 from .identity.pooling import PoolingReport, pool
 
 if TYPE_CHECKING:
@@ -52,6 +53,7 @@ class Reference:
     embedding: Tensor  # [D] unit norm
     quality: float  # as the encoder tells it; more is better
     small: Tensor | None = None  # [V, D] by :func:`idfsr_core.identity.glimpse.view_small`; None: not looked at
+    looks: Tensor | None = None  # [2, V + 1, C] by :func:`idfsr_core.identity.photo_match.look`; None: not looked at
     mirrored: bool = False  # crop and landmarks are those of its mirror image
 
     def __post_init__(self) -> None:
@@ -73,10 +75,11 @@ class Reference:
 
 
 def mirrored(photo: Reference) -> Reference:
-    """The photo's mirror image. Its embeddings stay: to an encoder both are one person."""
+    """The photo's mirror image. Its embeddings stay: to an encoder both are one person. Its looks change places."""
     landmarks = photo.landmarks[torch.from_numpy(MIRROR_68).to(photo.landmarks.device)].clone()
     landmarks[:, 0] = photo.crop.shape[-1] - 1 - landmarks[:, 0]
-    return replace(photo, crop=photo.crop.flip(-1), landmarks=landmarks, mirrored=not photo.mirrored)
+    looks = None if photo.looks is None else photo.looks.flip(0)
+    return replace(photo, crop=photo.crop.flip(-1), landmarks=landmarks, looks=looks, mirrored=not photo.mirrored)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -135,7 +138,8 @@ def prepare_reference(
         embedding=embedding,
         quality=quality,
     )
-    return replace(reference, small=view_small(encoder, inner_crop(reference)))
+    inner = inner_crop(reference)
+    return replace(reference, small=view_small(encoder, inner), looks=look(encoder, inner))
 
 
 def embed_face(encoder: IdentityEncoder, image: Tensor, keypoints: np.ndarray | Tensor) -> tuple[Tensor, float]:

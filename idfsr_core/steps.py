@@ -21,6 +21,7 @@ from .diffusion.steering import steer
 from .errors import ImageError
 from .geometry import Alignment, similarity_from_points, transform_points
 from .identity.glimpse import glimpsed, seen_alike
+from .identity.photo_match import suiting
 from .masking import face_mask, soft_mask, user_mask
 from .merging import agreed_detail, agreement
 from .options import RestoreOptions
@@ -215,8 +216,8 @@ def _most_alike(
 
     Sunglasses, a strange light or an untypical photo show only when the photo lies on the face: of the composites that
     the photos make, the one most like the person is the better start. So is the photo that looks most like the face
-    once it is as small: it may show the person at that age, with that beard, in that mood (ours; figures in
-    docs/RESULTS.md).
+    once it is as small: it may show the person at that age, with that beard, in that mood. What the encoder sees on the
+    way to its vector tells more of that (ours; figures in docs/RESULTS.md).
     """
     near = choice.order[:MOST_COMPARED]
     warped = [_warp(photos[index], landmarks, mask.shape[-1], options.warp_method) for index in near]
@@ -224,17 +225,21 @@ def _most_alike(
     count = len(near)
     faces = lay_on(lr.expand(count, -1, -1, -1), mask.expand(count, -1, -1, -1), images, coverages)
     alike = likeness.of(faces, keypoints_of(landmarks).expand(count, -1, -1))
-    small = [0.0] * count
+    small, suits = [0.0] * count, [0.0] * count
     if options.glimpse:
-        enlarged = upsample(lr, mask.shape[-1]).clamp(0, 1)
-        small = seen_alike(enlarged, lr.shape[-1], [photos[index].small for index in near], likeness.encoder)
+        enlarged, side, encoder = upsample(lr, mask.shape[-1]).clamp(0, 1), lr.shape[-1], likeness.encoder
+        small = seen_alike(enlarged, side, [photos[index].small for index in near], encoder)
+        looks = [photos[index].looks for index in near]
+        suits = suiting(enlarged, side, [None if each is None else each[0] for each in looks], encoder)
     score = [
-        residual - options.likeness * whole - options.glimpse * SEEN_ALIKE * seen
-        for residual, whole, seen in zip(choice.residuals, alike, small, strict=False)
+        residual - options.likeness * whole - options.glimpse * (SEEN_ALIKE * seen + suit)
+        for residual, whole, seen, suit in zip(choice.residuals, alike, small, suits, strict=False)
     ]
     order = sorted(range(count), key=score.__getitem__)
-    shrunk = [f", as small {seen:.2f}" if any(small) else "" for seen in small]
-    reasons = [f"{choice.reasons[place]}; alike {alike[place]:.2f}{shrunk[place]}" for place in order]
+    words = [f"alike {whole:.2f}" for whole in alike]
+    words = [f"{word}, as small {seen:.2f}" if any(small) else word for word, seen in zip(words, small, strict=True)]
+    words = [f"{word}, suits {suit:+.2f}" if any(suits) else word for word, suit in zip(words, suits, strict=True)]
+    reasons = [f"{choice.reasons[place]}; {words[place]}" for place in order]
     return ReferenceChoice(
         order=[near[place] for place in order] + choice.order[count:],
         residuals=[choice.residuals[place] for place in order] + choice.residuals[count:],

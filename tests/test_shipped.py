@@ -44,7 +44,7 @@ def restored(bundle: Bundle, people: dict[str, PreparedReferences]) -> dict[str,
 
 def test_the_bundle_is_small_whole_and_says_where_it_comes_from(bundle: Bundle) -> None:
     assert SHIPPED.stat().st_size <= 48 * 1024**2
-    assert bundle.parts == ("denoiser", "analyzer", "encoder")
+    assert bundle.parts == ("denoiser", "analyzer", "encoder", "match")
     card = bundle.card
     assert "non-commercial" in card.licence
     assert card.data

@@ -1,5 +1,7 @@
 """The steps of a restoration, one by one."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -106,8 +108,10 @@ def turned_photo(yaw: float) -> Reference:
 
 
 def test_a_mirrored_photo_has_its_features_on_the_other_side_and_mirrored_again_is_itself() -> None:
-    photo = turned_photo(5)
+    photo = replace(turned_photo(5), looks=torch.tensor([[[1.0]], [[2.0]]]))
     other = mirrored(photo)
+    assert other.looks is not None
+    assert other.looks.flatten().tolist() == [2, 1]
     assert torch.equal(other.crop[..., 0], photo.crop[..., -1])
     assert other.landmarks[36, 0] == 191 - photo.landmarks[45, 0]  # outer corners of the eyes
     assert other.landmarks[36, 0] < other.landmarks[45, 0]

@@ -1,4 +1,4 @@
-"""Train the networks of a bundle: denoiser (stage 1 of the method), analyzer or encoder, and put them into one file.
+"""Train the networks of a bundle: denoiser (stage 1 of the method), analyzer, encoder and match, and join them.
 
 Faces come from an archive (a folder with index.jsonl and tar files of aligned 192 px crops) or, for the denoiser, from
 a folder with one folder of photos per person; for faces of 256 or 512 px only from the latter. Every training writes
@@ -12,6 +12,7 @@ examples:
   python -m idfsr_core pretrain encoder --data faces/ --teacher packs/edge_xs --output runs/encoder
   python -m idfsr_core pretrain encoder --data faces/ --teacher edgeface_xs.safetensors --output runs/encoder
   python -m idfsr_core pretrain analyzer --data faces/ --scenes scenes/ --teacher pfld.onnx --output runs/analyzer
+  python -m idfsr_core pretrain match --data faces/ --teacher packs/edge_xs --output runs/match
   python -m idfsr_core pretrain archive --data photos/ --output faces/
   python -m idfsr_core pretrain bundle runs/denoiser runs/encoder/encoder-training.safetensors \\
       runs/analyzer/analyzer.safetensors --output new.safetensors --card card.json
@@ -47,6 +48,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     _add_denoiser(_training(parts, "denoiser", "the diffusion network"))
     _add_encoder(_training(parts, "encoder", "the identity encoder, by another encoder", steps=12000, batch=8))
     _add_analyzer(_training(parts, "analyzer", "the face finder and its landmarks", steps=3000, batch=32))
+    _add_match(_training(parts, "match", "the choice among a person's photos", steps=2400, batch=256))
     _add_archive(parts)
     what = "join trained parts into one bundle; where two hold a part, the later one counts"
     join = parts.add_parser("bundle", help=what, description=what.capitalize() + ".")
@@ -72,7 +74,7 @@ def _add_archive(parts) -> None:
 def _training(
     parts, name: str, what: str, *, steps: int | None = None, batch: int | None = None
 ) -> argparse.ArgumentParser:
-    """What all three trainings take; steps and batch of None are a recipe's."""
+    """What all trainings take; steps and batch of None are a recipe's."""
     parser = parts.add_parser(name, help=f"train {what}", description=f"Train {what}. See `pretrain --help` too.")
     parser.add_argument("--data", metavar="FOLDER", required=True, help="the faces")
     parser.add_argument("--output", metavar="DIR", required=True, help="checkpoints, log and the trained part")
@@ -125,6 +127,14 @@ def _add_analyzer(parser: argparse.ArgumentParser) -> None:
     _add_machine(parser)
 
 
+def _add_match(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    text = "insightface pack or EdgeFace-XS state dict (timm), whose cosine says how near a photo is to the truth"
+    add("--teacher", metavar="PATH", required=True, help=text)
+    add("--bundle", metavar="FILE", help="whose encoder looks at the photos (default: the shipped one)")
+    _add_machine(parser)
+
+
 def _add_machine(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--device", metavar="NAME", help="cpu, cuda, cuda:1, mps (default: the fastest there is)")
     precisions = ("float32", "bfloat16", "float16")
@@ -136,7 +146,8 @@ def run(args: argparse.Namespace) -> int:
     if args.part == "bundle":
         return _join(args)
     common.check_writable(Path(args.output))
-    return {"denoiser": _denoiser, "encoder": _encoder, "analyzer": _analyzer, "archive": _archive}[args.part](args)
+    trainings = {"denoiser": _denoiser, "encoder": _encoder, "analyzer": _analyzer, "match": _match}
+    return (trainings | {"archive": _archive})[args.part](args)
 
 
 def _archive(args: argparse.Namespace) -> int:
@@ -333,4 +344,31 @@ def _analyzer(args: argparse.Namespace) -> int:
     )
     train_analyzer(settings, common.runtime_of(args))
     print(settings.output / "analyzer.safetensors")
+    return 0
+
+
+def _match(args: argparse.Namespace) -> int:
+    runtime = common.runtime_of(args)
+    teacher = _teacher(args.teacher, runtime)
+    import torch
+
+    from ..bundle import load_bundle, save_bundle
+    from ..identity.aligning import align_faces
+    from ..pretraining.photo_match import MatchSettings, chosen, collect_looks, draw_sets, train_match
+
+    def vectors(images, points):
+        faces = (align_faces(images, points).permute(0, 2, 3, 1) * 255).round().byte()
+        return torch.from_numpy(teacher.embed_aligned(faces.cpu().numpy()))
+
+    bundle, output = load_bundle(args.bundle, runtime.device), Path(args.output)
+    library = annotated(library_of(args.data, bundle), bundle, output / "cache")
+    aims = library.embedded(vectors, label=f"teacher {args.teacher}", cache=output / "cache")
+    looks = collect_looks(library, bundle.encoder, args.seed, runtime)
+    sets = draw_sets(library, aims, looks, args.seed)
+    settings = MatchSettings(steps=args.steps, batch=args.batch, seed=args.seed)
+    match = train_match(sets, looks, settings, runtime)
+    for side in looks.small:
+        before, after = (float(chosen(sets, looks, each, side).mean()) for each in (None, match))
+        print(f"{side} px: cosine of the face with the chosen photo {before:.4f} -> {after:.4f}, of these people")
+    print(save_bundle(output / "match.safetensors", {"match": match}))
     return 0

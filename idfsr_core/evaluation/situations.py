@@ -22,6 +22,7 @@ from ..geometry import Alignment, resize_matrix
 from ..identity.embedding import IdentityEmbedding
 from ..identity.glimpse import SIDES, SmallViews, view_small
 from ..identity.likeness import Likeness
+from ..identity.photo_match import look
 from ..identity.pooling import PoolingSettings, pool
 from ..options import RestoreOptions
 from ..pretraining.data import MARGIN, PHOTO_SIZE
@@ -230,7 +231,8 @@ def know_person(
     with torch.inference_mode():
         result = encoder.embed(torch.cat([photo.image for photo in photos]), keypoints)
     vectors, quality = result.vectors.float().cpu().clone(), result.quality.float().cpu().clone()
-    small = torch.stack([view_small(encoder, photo.image[..., MARGIN:-MARGIN, MARGIN:-MARGIN]) for photo in photos])
+    inner = [photo.image[..., MARGIN:-MARGIN, MARGIN:-MARGIN] for photo in photos]
+    small = torch.stack([view_small(encoder, face) for face in inner])
     identity, refused = _pooled(vectors, quality, encoder, small)
     references = tuple(
         Reference(
@@ -240,6 +242,7 @@ def know_person(
             embedding=vectors[place],
             quality=float(quality[place]),
             small=small[place],
+            looks=look(encoder, inner[place]),
         )
         for place, (photo, (_, dense)) in enumerate(zip(photos, seen, strict=True))
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
@@ -14,19 +15,25 @@ from .encoders import Embedded
 from .hashing import weights_hash
 from .network import EncoderConfig, EncoderNetwork
 
+if TYPE_CHECKING:
+    from .photo_match import PhotoMatch
+
 
 class CompactEncoder:
     """An :class:`EncoderNetwork` behind the interface of all encoders; frozen.
 
     Args:
         network: trained weights; set to evaluation mode, its parameters take no gradient any more.
+        match: tells by its features which of a person's photos suits a small face; on the CPU. One that was trained
+            with other weights is left out.
     """
 
     name = "compact"
 
-    def __init__(self, network: EncoderNetwork) -> None:
+    def __init__(self, network: EncoderNetwork, match: PhotoMatch | None = None) -> None:
         self.network = network.eval().requires_grad_(False)
         self.hash = weights_hash(network.state_dict())
+        self.match = match if match is not None and match.config.encoder == self.hash else None
 
     @staticmethod
     def from_state(config: EncoderConfig | Mapping, state: Mapping[str, Tensor]) -> CompactEncoder:
@@ -69,3 +76,15 @@ class CompactEncoder:
         vectors, quality = self.network(torch.cat([faces, faces.flip(-1)]))
         both = functional.normalize(vectors.float()).unflatten(0, (2, -1)).sum(0)
         return Embedded(vectors=functional.normalize(both), quality=quality.float().unflatten(0, (2, -1)).mean(0))
+
+    def features(self, image: Tensor, keypoints: Tensor) -> Tensor:
+        """What each segment makes of one face of each picture, averaged over all places, side by side: [B, C] float32.
+
+        Args:
+            image: [B, 3, H, W], RGB, 0..1.
+            keypoints: [B, 5, 2] in its pixels.
+        """
+        weight = self.network.embedding.weight
+        faces = align_faces(image, keypoints).to(weight.device, weight.dtype)
+        _, _, found = self.network.with_features(faces)
+        return torch.cat([each.float().mean((1, 2)) for each in found], 1)

@@ -24,6 +24,7 @@ from idfsr_core.pretraining.data import read_archive
 from idfsr_core.pretraining.recipes import Recipe, read_recipe
 from idfsr_core.warping import keypoints_of
 from tests import tiny
+from tests.pretraining.drawn import Colours
 from tests.pretraining.library import drawn_library
 
 
@@ -81,6 +82,22 @@ class Finder(tiny.StubAnalyzer):
     def crop_points(self, images: Tensor, keypoints: Tensor) -> SimpleNamespace:
         """The five points among them, for steering."""
         return SimpleNamespace(keypoints=keypoints_of(self.crop_landmarks(images, keypoints)))
+
+
+def test_a_match_is_trained_and_joined_with_its_encoder(
+    archive: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("idfsr_core.commands.pretrain._teacher", lambda path, runtime: Colours())
+    bundle, run = tiny.write_bundle(tmp_path / "tiny.safetensors"), tmp_path / "run"
+    train = ["pretrain", "match", "--data", str(archive), "--teacher", "colours", "--output", str(run)]
+    assert main([*train, "--bundle", str(bundle), "--steps", "3", "--batch", "4", "--device", "cpu"]) == 0
+    assert "cosine of the face with the chosen photo" in capsys.readouterr().out
+    joined, other = tmp_path / "joined.safetensors", tiny.write_bundle(tmp_path / "other.safetensors", seed=1)
+    for source in (bundle, other):
+        assert main(["pretrain", "bundle", str(source), str(run / "match.safetensors"), "--output", str(joined)]) == 0
+        match = load_bundle(joined).encoder.match
+        assert (match is None) == (source is other)
+        assert match is None or bool(match.alike.any())
 
 
 def test_faces_of_256_px_are_trained_from_a_folder_and_restored(

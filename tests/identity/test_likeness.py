@@ -6,14 +6,19 @@ import pytest
 import torch
 
 from idfsr_core.errors import EncoderMismatchError
+from idfsr_core.identity.compact import CompactEncoder
 from idfsr_core.identity.embedding import IdentityEmbedding
 from idfsr_core.identity.encoders import Embedded
 from idfsr_core.identity.glimpse import SIDES
 from idfsr_core.identity.likeness import Likeness
+from idfsr_core.identity.network import EncoderNetwork
+from idfsr_core.identity.photo_match import SIDES as SIDES_LOOKED_AT
+from idfsr_core.identity.photo_match import PhotoMatch, PhotoMatchConfig
 from idfsr_core.options import RestoreOptions
 from idfsr_core.references import Reference
 from idfsr_core.steps import warp_references
 from idfsr_core.warping import choose_reference
+from tests import tiny
 
 
 class _Brightness:
@@ -83,6 +88,34 @@ def test_the_photo_that_looks_like_the_small_face_is_chosen_when_told_so(glimpse
     warped = warp_references(photos, landmarks, lr, torch.ones(1, 1, 128, 128), options, likeness)
     assert warped.names == (first,)
     assert ("as small" in warped.reasons[0]) == (glimpse > 0)
+
+
+@pytest.mark.parametrize(("glimpse", "worth", "first"), [(0.0, 9.0, "near"), (1.0, 0.0, "near"), (1.0, 9.0, "far")])
+def test_the_photo_that_is_worth_most_to_the_encoder_is_chosen_when_told_so(glimpse: float, worth: float, first: str):
+    with torch.random.fork_rng():
+        torch.manual_seed(3)
+        network = EncoderNetwork(tiny.ENCODER).eval()
+    plain = CompactEncoder(network)
+    match = PhotoMatch(PhotoMatchConfig(channels=sum(tiny.ENCODER.outputs), encoder=plain.hash)).requires_grad_(False)
+    match.worth[0, 0] = worth
+    encoder = CompactEncoder(network, match)
+    looks = torch.zeros(2, len(SIDES_LOOKED_AT) + 1, sum(tiny.ENCODER.outputs))
+    better = looks.clone()
+    better[0, -1, 0] = 1  # the first feature of the sharp photo, not of its mirror image
+    photos = [
+        replace(_photo("near", (1, 1, 1), 0.5), looks=looks),
+        replace(_photo("far", (1, 1, 1), 2.0), looks=better),
+    ]
+    person = IdentityEmbedding(
+        vector=torch.nn.functional.normalize(torch.ones(plain.dim), dim=0),
+        encoder=plain.name, encoder_hash=plain.hash, photos=2, kind="pooled",
+    )  # fmt: skip
+    options = RestoreOptions(likeness=0.01, glimpse=glimpse)
+    landmarks, lr = (_face() - 32)[None], torch.full((1, 3, 4, 4), 0.4)
+    likeness = Likeness(identity=person, encoder=encoder)
+    warped = warp_references(photos, landmarks, lr, torch.ones(1, 1, 128, 128), options, likeness)
+    assert warped.names == (first,)
+    assert ("suits" in warped.reasons[0]) == bool(glimpse and worth)
 
 
 def test_without_a_likeness_pose_decides():
