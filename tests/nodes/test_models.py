@@ -15,7 +15,7 @@ from tests.nodes.running import TINY, Pack
 def test_the_shipped_model_says_its_licence(pack: Pack) -> None:
     (model,) = pack.run("IDFSRLoadModel")
     assert model.name == "shipped"
-    assert model.bundle.parts == ("denoiser", "analyzer", "encoder")
+    assert model.bundle.parts == ("denoiser", "analyzer", "encoder", "match")
     (text,) = pack.ui["text"]
     assert "Licence: research, non-commercial" in text
     assert model.bundle.card.name in text
