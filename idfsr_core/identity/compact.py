@@ -13,7 +13,7 @@ from ..errors import FileFormatError
 from .aligning import align_faces
 from .encoders import Embedded
 from .hashing import weights_hash
-from .network import EncoderConfig, EncoderNetwork
+from .network import EncoderConfig, EncoderNetwork, pooled_features
 
 if TYPE_CHECKING:
     from .photo_match import PhotoMatch
@@ -87,4 +87,4 @@ class CompactEncoder:
         weight = self.network.embedding.weight
         faces = align_faces(image, keypoints).to(weight.device, weight.dtype)
         _, _, found = self.network.with_features(faces)
-        return torch.cat([each.float().mean((1, 2)) for each in found], 1)
+        return pooled_features(found)

@@ -62,9 +62,14 @@ class SmallViews:
 
 def view_small(encoder: IdentityEncoder, face: Tensor) -> Tensor:
     """Unit vectors [N, D] of a good face [1, 3, S, S], an FFHQ-style crop, made as small as SIDES; on the CPU."""
+    return _seen(encoder, made_small(face, SIDES))[0]
+
+
+def made_small(face: Tensor, sides: Sequence[int]) -> Tensor:
+    """A good face [1, 3, S, S] averaged to each of the sides in pixels and enlarged again, [N, 3, S, S] in 0..1."""
     size = face.shape[-1]
-    small = [F.adaptive_avg_pool2d(face, min(side, size)) for side in SIDES]
-    return _seen(encoder, torch.cat([F.interpolate(each, size=(size, size), mode="bicubic") for each in small]))[0]
+    small = [F.adaptive_avg_pool2d(face, min(side, size)) for side in sides]
+    return torch.cat([F.interpolate(each, size=(size, size), mode="bicubic") for each in small]).clamp(0, 1)
 
 
 def seen_alike(face: Tensor, side: float, photos: Sequence[Tensor | None], encoder: IdentityEncoder) -> list[float]:
@@ -83,7 +88,7 @@ def seen_alike(face: Tensor, side: float, photos: Sequence[Tensor | None], encod
     if len(known) < len(photos) or side > SIDES[-1]:
         return [0.0] * len(photos)
     (vector,), quality = _seen(encoder, face)
-    counts = (trust(quality) / (READABLE - UNREADABLE)).clamp_max(1)
+    counts = legibility(quality)
     views = torch.stack([SmallViews(sides=SIDES, vectors=photo).at(side) for photo in known])
     return (counts * (F.normalize(views, dim=1) @ vector)).tolist()
 
@@ -95,6 +100,11 @@ def trust(quality: Tensor) -> Tensor:
     pixels, .4 for a noisy one, .3 for one of 8 and .1 for one of 4.
     """
     return (quality - UNREADABLE).clamp_min(0)
+
+
+def legibility(quality: Tensor) -> Tensor:
+    """How far faces of a quality [B] can say which photo they are like: 0 up to UNREADABLE, 1 from READABLE on."""
+    return (trust(quality) / (READABLE - UNREADABLE)).clamp_max(1)
 
 
 def glimpsed(

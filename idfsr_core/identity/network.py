@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from itertools import chain
 
@@ -153,3 +153,8 @@ class EncoderNetwork(nn.Module):
             pooled = self.norm(features.to(self.norm.weight.dtype).mean((1, 2)))
             # Detached: what a photo is worth is read from the features, and must not change them.
             return self.embedding(pooled), self.quality(pooled.detach()).squeeze(1).sigmoid()
+
+
+def pooled_features(features: Sequence[Tensor]) -> Tensor:
+    """The mean over all places of each segment's features [B, H, W, C], side by side: [B, all C] float32."""
+    return torch.cat([each.float().mean((1, 2)) for each in features], 1)

@@ -14,13 +14,12 @@ from dataclasses import asdict, dataclass
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from ..errors import ArgumentError
 from ..geometry import ffhq_template
 from .compact import CompactEncoder
 from .encoders import IdentityEncoder
-from .glimpse import SmallViews
+from .glimpse import SmallViews, made_small
 
 SIDES = (4, 8, 16, 32)  # pixels of the FFHQ-style crop at which the good photos are looked at
 LARGEST_SIDE = 64  # of a face that is small: a larger one says itself what it is like
@@ -81,11 +80,8 @@ def look(encoder: IdentityEncoder, face: Tensor) -> Tensor | None:
     """
     if not isinstance(encoder, CompactEncoder) or encoder.match is None:
         return None
-    size = face.shape[-1]
-    small = [F.adaptive_avg_pool2d(face, min(side, size)) for side in SIDES]
-    views = [F.interpolate(each, size=(size, size), mode="bicubic").clamp(0, 1) for each in small]
-    both = torch.cat([torch.cat([*views, face]), torch.cat([*views, face]).flip(-1)])
-    return _features(encoder, both).unflatten(0, (2, -1))
+    views = torch.cat([made_small(face, SIDES), face])
+    return _features(encoder, torch.cat([views, views.flip(-1)])).unflatten(0, (2, -1))
 
 
 def suiting(face: Tensor, side: float, photos: Sequence[Tensor | None], encoder: IdentityEncoder) -> list[float]:

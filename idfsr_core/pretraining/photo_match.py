@@ -18,7 +18,8 @@ from torch.nn import functional as F
 from ..errors import ArgumentError
 from ..geometry import ffhq_template, similarity_from_points, transform_points
 from ..identity.aligning import align_faces
-from ..identity.glimpse import READABLE, UNREADABLE, trust
+from ..identity.glimpse import legibility
+from ..identity.network import pooled_features
 from ..identity.photo_match import SIDES, PhotoMatch, PhotoMatchConfig
 from ..options import RestoreOptions
 from ..runtime import Runtime
@@ -116,8 +117,11 @@ def _look(encoder: CompactEncoder, faces: Tensor, points: Tensor) -> tuple[Tenso
     weight = encoder.network.embedding.weight
     with torch.inference_mode():
         vectors, quality, found = encoder.network.with_features(align_faces(faces, points).to(weight))
-    features = torch.cat([each.float().mean((1, 2)) for each in found], 1)
-    return features.cpu().clone(), F.normalize(vectors.float()).cpu().clone(), quality.float().cpu().clone()
+    return (
+        pooled_features(found).cpu().clone(),
+        F.normalize(vectors.float()).cpu().clone(),
+        quality.float().cpu().clone(),
+    )
 
 
 def _displaced(points: Tensor, off: float, generator: torch.Generator) -> Tensor:
@@ -233,8 +237,7 @@ def _rule(sets: PhotoSets, looks: PhotoLooks, rows: Tensor, side: int, kind: str
     found, small = looks.found[side, kind], looks.small[side]
     target, others = sets.target[rows], sets.others[rows]
     seen = (found.vectors[target][:, None] * small.vectors[others]).sum(-1)
-    fade = (trust(found.quality[target]) / (READABLE - UNREADABLE)).clamp_max(1)[:, None]
-    return sets.known[rows] + SEEN_ALIKE * fade * seen
+    return sets.known[rows] + SEEN_ALIKE * legibility(found.quality[target])[:, None] * seen
 
 
 def _suits(
